@@ -1,0 +1,1 @@
+//! The gateway: HTTP and gRPC in, chunks out

@@ -1,0 +1,1 @@
+//! The chunk master: catalog, quotas, placement, sweep

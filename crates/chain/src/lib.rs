@@ -1,0 +1,1 @@
+//! Chunk stores of a storage node

@@ -1,0 +1,19 @@
+//! Pure rules of Cairn: ids and names, chunking, digests, quota arithmetic, placement, lifecycles.
+//!
+//! Nothing here does I/O, spawns, reads a clock or draws randomness: facts come in as values and
+//! decisions go out as values, so that the simulation and production share every rule.
+//!
+//! The words follow the glossary in `ARCHITECTURE.md`: tenant › user › bucket › object › version ›
+//! blob › chunk › copy.
+
+pub mod chunking;
+pub mod copies;
+pub mod digest;
+pub mod ids;
+pub mod lifecycle;
+pub mod liveness;
+pub mod names;
+pub mod object;
+pub mod placement;
+pub mod quota;
+pub mod range;

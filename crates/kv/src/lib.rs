@@ -1,0 +1,63 @@
+//! Ordered transactional key-value store: one API, one conformance suite, several engines.
+//!
+//! Domain code hands the store a closure. The closure reads through a [`Txn`], which keeps its
+//! writes in an overlay, and says at the end whether they hold:
+//!
+//! ```text
+//!   kv.transact(Synced, |txn| …)                     kv.view(|snapshot| …)
+//!           │                                                │
+//!   memory: runs at once under a mutex               memory: the same mutex
+//!   redb:   bounded queue                            redb:   bounded queue
+//!           │                                                │
+//!      one writer thread                              two view threads
+//!      runs a group of closures, each over            run on a read transaction of
+//!      (its overlay → the group's → the table),       everything committed so far,
+//!      then commits them all as one                   buffered commits included
+//! ```
+//!
+//! # What holds
+//! - **All or nothing, serializable.** A closure sees every transaction before it and none after.
+//!   A business error or a panic leaves nothing behind, nor does it disturb its neighbours.
+//! - **Order is durability order.** A crash loses a tail of the history, never a piece out of it,
+//!   and nothing that was answered as [`Durability::Synced`].
+//! - **An answer is never a guess.** [`TransactError`] tells what definitely did not happen from
+//!   what may have happened.
+//!
+//! # What it asks of closures
+//! They are pure (no I/O, clock or randomness of their own), bounded, and may run again: an engine
+//! that finds a conflict runs the closure once more on newer data.
+//!
+//! # What it accepts as loss
+//! - [`Durability::Buffered`] transactions since the last sync, in a crash or when a storage error
+//!   makes the store reopen its file.
+//! - After a failed fsync an operating system may drop what it could not write and still show it
+//!   from its cache. The store answers "may have happened" and goes on; it cannot see that case.
+//!   Copies of the metadata on other machines guard against it.
+
+mod contain;
+mod durability;
+mod error;
+mod job;
+mod kv;
+mod limits;
+mod memory;
+mod overlay;
+mod queue;
+mod range;
+mod read;
+mod redb;
+mod snapshot;
+mod source;
+mod stats;
+mod txn;
+
+pub use durability::Durability;
+pub use error::{AccessError, ClosedReason, OpenError, StorageFailure, TransactError, ViewError};
+pub use kv::Kv;
+pub use limits::{LimitError, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_WRITES, MAX_VALUE_BYTES};
+pub use range::{Direction, KeyRange};
+pub use read::{Entry, Read};
+pub use redb::RedbConfig;
+pub use snapshot::Snapshot;
+pub use stats::Stats;
+pub use txn::Txn;

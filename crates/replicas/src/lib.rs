@@ -1,0 +1,1 @@
+//! Save, get and delete over several copies

@@ -1,0 +1,26 @@
+//! Compiles the protos without a `protoc`, and keeps the descriptor set for reflection and tests.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+
+const PROTOS: [&str; 5] = [
+    "cairn/v1/common.proto",
+    "cairn/v1/master.proto",
+    "cairn/v1/admin.proto",
+    "cairn/v1/chunks.proto",
+    "cairn/v1/files.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("cairn.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

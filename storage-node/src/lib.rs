@@ -1,0 +1,1 @@
+//! The storage node: keeps chunks and proves them intact
