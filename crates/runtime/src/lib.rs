@@ -2,17 +2,28 @@
 //!
 //! ```text
 //! seams       Clock · Entropy · Spawner · Blocking · Listen · Dial     given by the composition root or the simulation
-//! serving     listener ─► sniff ─► HTTP/1 or HTTP/2 ─► routes          one accept loop for every service
+//! serving     listener ─► sniff ─► HTTP/1 or HTTP/2 ─► guard ─► routes  one accept loop for every service
 //! calling     Dial ─► PeerChannel ─► generated clients                 over the network or in process
-//! operating   telemetry, /healthz /readyz /metrics, drain
+//! operating   telemetry · /healthz /readyz /metrics · drain
 //! ```
 
 pub mod clock;
+pub mod drain;
 pub mod entropy;
+pub mod grpc;
+pub mod listen;
+pub mod ops;
 pub mod peer;
+pub mod request;
+pub mod serve;
 pub mod spawn;
+pub mod telemetry;
 
 pub use clock::{Clock, Elapsed};
+pub use drain::{Drain, Drained, Phase};
 pub use entropy::Entropy;
+pub use listen::Listen;
 pub use peer::{Dial, Dialer, InvalidAddress, LocalDial, NetworkDial, PeerChannel};
+pub use request::RequestId;
+pub use serve::{ServeLimits, serve};
 pub use spawn::{Blocking, BlockingError, Spawner};

@@ -1,0 +1,103 @@
+//! The gRPC side of a service: its own services, health (grpc.health.v1) and reflection.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
+use tonic_reflection::server::Builder as Reflection;
+use tower::Service;
+
+use crate::request::{Guard, guard};
+
+/// Collects services.
+#[derive(Debug)]
+pub struct GrpcServices {
+    routes: RoutesBuilder,
+    health: HealthReporter,
+    names: Vec<&'static str>,
+}
+
+impl GrpcServices {
+    /// Health alone.
+    pub fn new() -> Self {
+        let (health, service) = health_reporter();
+        let mut routes = Routes::builder();
+        routes.add_service(service);
+        Self {
+            routes,
+            health,
+            names: vec![""],
+        }
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn add<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.names.push(S::NAME);
+        self
+    }
+
+    /// The routes, behind [`guard`], and what tells clients of their health.
+    pub fn build(mut self, with: Guard) -> (Router, Health) {
+        let reflection = Reflection::configure()
+            .register_encoded_file_descriptor_set(cairn_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        match reflection {
+            Ok(service) => {
+                self.routes.add_service(service);
+            }
+            Err(error) => tracing::error!(%error, "no reflection: descriptors cannot be read"),
+        }
+        let routes = self.routes.routes().into_axum_router();
+        let health = Health {
+            reporter: self.health,
+            names: self.names,
+        };
+        (routes.layer(from_fn_with_state(with, guard)), health)
+    }
+}
+
+impl Default for GrpcServices {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Tells clients whether the services serve.
+#[derive(Debug, Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    names: Vec<&'static str>,
+}
+
+impl Health {
+    /// Sets all services and the whole ("") at once.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for name in &self.names {
+            self.reporter.set_service_status(*name, status).await;
+        }
+    }
+}

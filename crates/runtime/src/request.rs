@@ -1,0 +1,166 @@
+//! What every request gets, whichever protocol it speaks: an id, a span, a contained panic and, for gRPC, its
+//! deadline.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use cairn_proto::REQUEST_ID;
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use tonic::Status;
+use tracing::Instrument;
+
+use crate::{Clock, Entropy};
+
+/// The id under which a request is found in the logs of all services. An extension of every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Longest id taken from a client, in bytes.
+    const MAX_BYTES: usize = 64;
+
+    /// The client's own id when it is a plain token, else a new one.
+    fn of(headers: &HeaderMap, clock: &Clock, entropy: &Entropy) -> Self {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        let given = headers
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| (1..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(plain));
+        Self(given.map_or_else(|| entropy.uuid_v7(clock).to_string(), str::to_owned))
+    }
+
+    /// The id of work that no request asked for.
+    pub fn background(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What [`guard`] needs.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The service's name in spans.
+    pub service: &'static str,
+    /// Measures deadlines.
+    pub clock: Clock,
+    /// Draws request ids.
+    pub entropy: Entropy,
+}
+
+/// True for requests that speak gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/grpc"))
+}
+
+/// Middleware: see the module.
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers(), &guard.clock, &guard.entropy);
+    let grpc = is_grpc(request.headers());
+    let deadline = deadline(request.headers()).filter(|_| grpc);
+    let span = tracing::info_span!(
+        "request", service = guard.service, id = %id, method = %request.method(),
+        path = request.uri().path(),
+    );
+    request.extensions_mut().insert(id.clone());
+    let answer = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone());
+    let answer = match deadline {
+        None => Some(answer.await),
+        Some(bound) => guard.clock.timeout(bound, answer).await.ok(),
+    };
+    let mut response = match answer {
+        Some(Ok(response)) => response,
+        Some(Err(panic)) => {
+            let panic = panic_text(&*panic);
+            span.in_scope(|| tracing::error!(panic, "request panicked"));
+            failed(
+                grpc,
+                &Status::internal("internal error: report it with the request id"),
+            )
+        }
+        None => failed(
+            grpc,
+            &Status::deadline_exceeded("the deadline of the request has passed"),
+        ),
+    };
+    if let Ok(id) = id.as_str().parse() {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn failed(grpc: bool, status: &Status) -> Response {
+    if grpc {
+        return status.clone().into_http();
+    }
+    let mut response = Response::new(status.message().to_owned().into());
+    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+}
+
+/// The header `grpc-timeout`: up to 8 digits and a unit (gRPC over HTTP/2, "Requests"). It bounds the time to the
+/// response headers; a stream after them is bounded by whoever reads it.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_is_digits_and_a_unit() {
+        let read = |text: &str| {
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                text.parse().expect("a header value"),
+            )]);
+            deadline(&headers)
+        };
+        assert_eq!(read("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
+        for wrong in ["", "m", "100", "-1S", "123456789S", "1x", "ü"] {
+            assert_eq!(read(wrong), None, "{wrong:?} was taken");
+        }
+    }
+}
