@@ -1,0 +1,174 @@
+//! Closures on their way through a queue: their types erased, their answers typed.
+
+use tokio::sync::oneshot;
+
+use crate::durability::Durability;
+use crate::error::{ClosedReason, StorageFailure, TransactError, ViewError};
+use crate::overlay::Overlay;
+use crate::queue::Refused;
+use crate::snapshot::{self, Snapshot};
+use crate::source::Source;
+use crate::stats::Counters;
+use crate::txn::{self, Stop, Txn};
+
+/// Why an engine could not serve a group of transactions, or a view.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// Nothing happened.
+    Storage(StorageFailure),
+    /// The commit failed; its outcome is not known.
+    MayHaveHappened(StorageFailure),
+    /// The store is closed for good.
+    Closed(ClosedReason),
+}
+
+/// A queued transaction.
+pub(crate) trait TransactJob: Send {
+    /// Runs the closure. What it wants to write, if it came to a result.
+    fn run(&mut self, base: &dyn Source) -> Option<Overlay>;
+
+    /// What the caller waits for.
+    fn durability(&self) -> Durability;
+
+    /// Answers the caller, now that the fate of the whole group is known.
+    ///
+    /// Rejected transactions wait for it as well: what they were rejected for may be the work of a
+    /// neighbour that now did not happen.
+    fn settle(self: Box<Self>, group: &Result<(), Failure>, counters: &Counters);
+}
+
+/// A queued view.
+pub(crate) trait ViewJob: Send {
+    /// Runs the closure, or does not, and answers the caller.
+    fn answer(self: Box<Self>, base: Result<&dyn Source, Failure>);
+}
+
+type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+
+/// Makes a job of a transaction's closure, and the place where its answer arrives.
+pub(crate) fn transact<T, E, F>(
+    durability: Durability,
+    f: F,
+) -> (Box<dyn TransactJob>, Answer<T, TransactError<E>>)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (
+        Box::new(QueuedTransact {
+            durability,
+            f,
+            result: None,
+            reply,
+        }),
+        answer,
+    )
+}
+
+/// Makes a job of a view's closure, and the place where its answer arrives.
+pub(crate) fn view<T, E, F>(f: F) -> (Box<dyn ViewJob>, Answer<T, ViewError<E>>)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: FnMut(&Snapshot<'_>) -> Result<T, E> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (Box::new(QueuedView { f, reply }), answer)
+}
+
+struct QueuedTransact<T, E, F> {
+    durability: Durability,
+    f: F,
+    result: Option<Result<T, Stop<E>>>,
+    reply: oneshot::Sender<Result<T, TransactError<E>>>,
+}
+
+impl<T, E, F> TransactJob for QueuedTransact<T, E, F>
+where
+    T: Send,
+    E: Send,
+    F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send,
+{
+    fn run(&mut self, base: &dyn Source) -> Option<Overlay> {
+        let (result, writes) = match txn::run(base, &mut self.f) {
+            Ok((value, writes)) => (Ok(value), Some(writes)),
+            Err(stop) => (Err(stop), None),
+        };
+        self.result = Some(result);
+        writes
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn settle(self: Box<Self>, group: &Result<(), Failure>, counters: &Counters) {
+        let result = match group {
+            Ok(()) => self
+                .result
+                .expect("a group commits only after all its closures ran")
+                .map_err(TransactError::from),
+            Err(failure) => Err(group_failed(self.result, failure.clone())),
+        };
+        counters.answered(&result);
+        // The caller may have stopped waiting; the transaction stands all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// What a transaction learns of a failure of its group: only one that wanted to write can have
+/// happened.
+fn group_failed<T, E>(result: Option<Result<T, Stop<E>>>, failure: Failure) -> TransactError<E> {
+    match (failure, result) {
+        (Failure::MayHaveHappened(failure), Some(Ok(_))) => TransactError::MayHaveHappened(failure),
+        (Failure::Storage(failure) | Failure::MayHaveHappened(failure), _) => {
+            TransactError::Storage(failure)
+        }
+        (Failure::Closed(reason), _) => TransactError::Closed(reason),
+    }
+}
+
+struct QueuedView<T, E, F> {
+    f: F,
+    reply: oneshot::Sender<Result<T, ViewError<E>>>,
+}
+
+impl<T, E, F> ViewJob for QueuedView<T, E, F>
+where
+    T: Send,
+    E: Send,
+    F: FnMut(&Snapshot<'_>) -> Result<T, E> + Send,
+{
+    fn answer(mut self: Box<Self>, base: Result<&dyn Source, Failure>) {
+        let result = match base {
+            Ok(base) => snapshot::run(base, &mut self.f).map_err(ViewError::from),
+            // A view writes nothing, so there is nothing that may have happened.
+            Err(Failure::Storage(failure) | Failure::MayHaveHappened(failure)) => {
+                Err(ViewError::Storage(failure))
+            }
+            Err(Failure::Closed(reason)) => Err(ViewError::Closed(reason)),
+        };
+        // The caller may have stopped waiting.
+        let _ = self.reply.send(result);
+    }
+}
+
+impl<E> From<Refused> for TransactError<E> {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full { queue } => TransactError::Busy { queue },
+            Refused::Closed(reason) => TransactError::Closed(reason),
+        }
+    }
+}
+
+impl<E> From<Refused> for ViewError<E> {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full { queue } => ViewError::Busy { queue },
+            Refused::Closed(reason) => ViewError::Closed(reason),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What only the redb engine has to show: files, groups, crashes and storage errors.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
+mod disk;
+mod durability;
+mod faults;
+mod format;
+mod groups;
+mod support;
