@@ -1,1 +1,25 @@
-//! The gateway: HTTP and gRPC in, chunks out
+//! The gateway: files over HTTP and gRPC in, chunks out. Stateless: everything it knows it can learn again.
+//!
+//! ```text
+//! rest/  files_grpc  ─► upload/    ─► master (begin … commit) and nodes (chunk bytes)
+//!                    ─► download/  ─► master (locate) and nodes
+//!                    ─► namespace  ─► master (list, delete)
+//! ```
+
+mod budget;
+mod config;
+pub mod download;
+pub mod files_grpc;
+mod gateway;
+pub mod master;
+mod metrics;
+pub mod namespace;
+mod nodes;
+mod reports;
+pub mod rest;
+pub mod upload;
+
+pub use budget::BudgetExhausted;
+pub use config::{Config, DownloadConfig, UploadConfig};
+pub use gateway::{Files, Gateway, Seams};
+pub use metrics::GatewayMetrics;

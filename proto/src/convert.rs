@@ -26,18 +26,15 @@ pub struct InvalidField {
 
 impl InvalidField {
     /// Names the field and what is wrong with it.
-    pub fn new(field: &'static str, problem: impl ToString) -> Self {
-        Self {
-            field,
-            problem: problem.to_string(),
-        }
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
     }
 }
 
 type Read<T> = Result<T, InvalidField>;
 
 fn fit<T, E: ToString>(field: &'static str, read: Result<T, E>) -> Read<T> {
-    read.map_err(|problem| InvalidField::new(field, problem))
+    read.map_err(|problem| InvalidField::new(field, problem.to_string()))
 }
 
 /// A message that must be there.
@@ -56,10 +53,7 @@ pub fn at_most<T>(field: &'static str, most: usize, list: Vec<T>) -> Read<Vec<T>
     if list.len() <= most {
         Ok(list)
     } else {
-        Err(InvalidField::new(
-            field,
-            format!("{} entries: send at most {most}", list.len()),
-        ))
+        Err(InvalidField::new(field, format!("{} entries: send at most {most}", list.len())))
     }
 }
 
@@ -138,11 +132,7 @@ pub fn root(bytes: &[u8]) -> Read<FileRoot> {
 /// # Errors
 /// [`InvalidField`] when there are neither 0 nor 32 bytes.
 pub fn sha256(bytes: &[u8]) -> Read<Option<Sha256>> {
-    if bytes.is_empty() {
-        Ok(None)
-    } else {
-        fit("sha256", Sha256::try_from(bytes)).map(Some)
-    }
+    if bytes.is_empty() { Ok(None) } else { fit("sha256", Sha256::try_from(bytes)).map(Some) }
 }
 
 /// Reads on whose behalf; what is absent or empty is the one tenant and user of open mode.
@@ -168,10 +158,7 @@ pub fn principal(principal: Option<v1::Principal>) -> Read<Principal> {
 
 impl From<&Principal> for v1::Principal {
     fn from(principal: &Principal) -> Self {
-        Self {
-            tenant: principal.tenant.to_string(),
-            user: principal.user.to_string(),
-        }
+        Self { tenant: principal.tenant.to_string(), user: principal.user.to_string() }
     }
 }
 
@@ -193,10 +180,7 @@ impl TryFrom<v1::ChunkId> for ChunkId {
 
 impl From<ChunkId> for v1::ChunkId {
     fn from(chunk: ChunkId) -> Self {
-        Self {
-            blob_id: bytes(chunk.blob.as_bytes()),
-            index: chunk.index,
-        }
+        Self { blob_id: bytes(chunk.blob.as_bytes()), index: chunk.index }
     }
 }
 
@@ -204,20 +188,13 @@ impl TryFrom<v1::ChunkSizes> for ChunkSizes {
     type Error = InvalidField;
 
     fn try_from(sizes: v1::ChunkSizes) -> Read<Self> {
-        fit(
-            "chunk_sizes",
-            Self::new(sizes.first, sizes.large, sizes.large_from),
-        )
+        fit("chunk_sizes", Self::new(sizes.first, sizes.large, sizes.large_from))
     }
 }
 
 impl From<ChunkSizes> for v1::ChunkSizes {
     fn from(sizes: ChunkSizes) -> Self {
-        Self {
-            first: sizes.first(),
-            large: sizes.large(),
-            large_from: sizes.large_from(),
-        }
+        Self { first: sizes.first(), large: sizes.large(), large_from: sizes.large_from() }
     }
 }
 
@@ -225,31 +202,15 @@ impl TryFrom<v1::Place> for Place {
     type Error = InvalidField;
 
     fn try_from(place: v1::Place) -> Read<Self> {
-        let v1::Place {
-            node_id: node,
-            address,
-            grant,
-        } = place;
-        Ok(Self {
-            node: node_id(&node)?,
-            address,
-            grant,
-        })
+        let v1::Place { node_id: node, address, grant } = place;
+        Ok(Self { node: node_id(&node)?, address, grant })
     }
 }
 
 impl From<Place> for v1::Place {
     fn from(place: Place) -> Self {
-        let Place {
-            node,
-            address,
-            grant,
-        } = place;
-        Self {
-            node_id: bytes(node.as_bytes()),
-            address,
-            grant,
-        }
+        let Place { node, address, grant } = place;
+        Self { node_id: bytes(node.as_bytes()), address, grant }
     }
 }
 
@@ -265,20 +226,14 @@ impl TryFrom<v1::ChunkPlacement> for ChunkPlacement {
     type Error = InvalidField;
 
     fn try_from(placement: v1::ChunkPlacement) -> Read<Self> {
-        Ok(Self {
-            index: placement.index,
-            places: each(placement.places)?,
-        })
+        Ok(Self { index: placement.index, places: each(placement.places)? })
     }
 }
 
 impl From<ChunkPlacement> for v1::ChunkPlacement {
     fn from(placement: ChunkPlacement) -> Self {
         let ChunkPlacement { index, places } = placement;
-        Self {
-            index,
-            places: places.into_iter().map(Into::into).collect(),
-        }
+        Self { index, places: places.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -316,19 +271,13 @@ impl TryFrom<v1::CopyReceipt> for CopyReceipt {
     type Error = InvalidField;
 
     fn try_from(copy: v1::CopyReceipt) -> Read<Self> {
-        Ok(Self {
-            node: node_id(&copy.node_id)?,
-            disk: disk(&copy.disk)?,
-        })
+        Ok(Self { node: node_id(&copy.node_id)?, disk: disk(&copy.disk)? })
     }
 }
 
 impl From<CopyReceipt> for v1::CopyReceipt {
     fn from(copy: CopyReceipt) -> Self {
-        Self {
-            node_id: bytes(copy.node.as_bytes()),
-            disk: bytes(copy.disk.as_bytes()),
-        }
+        Self { node_id: bytes(copy.node.as_bytes()), disk: bytes(copy.disk.as_bytes()) }
     }
 }
 
@@ -347,12 +296,7 @@ impl TryFrom<v1::ChunkReceipt> for ChunkReceipt {
 
 impl From<ChunkReceipt> for v1::ChunkReceipt {
     fn from(receipt: ChunkReceipt) -> Self {
-        let ChunkReceipt {
-            index,
-            length,
-            hash,
-            copies,
-        } = receipt;
+        let ChunkReceipt { index, length, hash, copies } = receipt;
         Self {
             index,
             length,
@@ -378,13 +322,7 @@ impl TryFrom<v1::ChunkLocation> for ChunkLocation {
 
 impl From<ChunkLocation> for v1::ChunkLocation {
     fn from(location: ChunkLocation) -> Self {
-        let ChunkLocation {
-            chunk,
-            offset,
-            length,
-            hash,
-            places,
-        } = location;
+        let ChunkLocation { chunk, offset, length, hash, places } = location;
         Self {
             chunk: Some(chunk.into()),
             offset,
@@ -404,11 +342,7 @@ impl TryFrom<v1::CopyReport> for CopyReport {
             v1::CopyFinding::Corrupt => CopyFinding::Corrupt,
             v1::CopyFinding::Unspecified => return Err(InvalidField::new("finding", "missing")),
         };
-        Ok(Self {
-            chunk: chunk_id(report.chunk)?,
-            node: node_id(&report.node_id)?,
-            finding,
-        })
+        Ok(Self { chunk: chunk_id(report.chunk)?, node: node_id(&report.node_id)?, finding })
     }
 }
 
@@ -496,13 +430,7 @@ impl From<v1::WriteCondition> for WriteCondition {
             if_none_match,
             if_unmodified_since_ms,
         } = condition;
-        Self {
-            must_not_exist,
-            must_exist,
-            if_match,
-            if_none_match,
-            if_unmodified_since_ms,
-        }
+        Self { must_not_exist, must_exist, if_match, if_none_match, if_unmodified_since_ms }
     }
 }
 
@@ -515,47 +443,21 @@ impl From<WriteCondition> for v1::WriteCondition {
             if_none_match,
             if_unmodified_since_ms,
         } = condition;
-        Self {
-            must_not_exist,
-            must_exist,
-            if_match,
-            if_none_match,
-            if_unmodified_since_ms,
-        }
+        Self { must_not_exist, must_exist, if_match, if_none_match, if_unmodified_since_ms }
     }
 }
 
 impl From<v1::DurabilityReceipt> for Durability {
     fn from(receipt: v1::DurabilityReceipt) -> Self {
-        let v1::DurabilityReceipt {
-            copies,
-            hosts,
-            zones,
-            meta,
-        } = receipt;
-        Self {
-            copies,
-            hosts,
-            zones,
-            meta,
-        }
+        let v1::DurabilityReceipt { copies, hosts, zones, meta } = receipt;
+        Self { copies, hosts, zones, meta }
     }
 }
 
 impl From<Durability> for v1::DurabilityReceipt {
     fn from(durability: Durability) -> Self {
-        let Durability {
-            copies,
-            hosts,
-            zones,
-            meta,
-        } = durability;
-        Self {
-            copies,
-            hosts,
-            zones,
-            meta,
-        }
+        let Durability { copies, hosts, zones, meta } = durability;
+        Self { copies, hosts, zones, meta }
     }
 }
 

@@ -71,10 +71,7 @@ fn code(reason: Reason) -> Code {
 
 /// Makes a status that carries its reason.
 pub fn refuse(reason: Reason, retryable: bool, message: impl Into<String>) -> Status {
-    let detail = ErrorDetail {
-        reason: reason.into(),
-        retryable,
-    };
+    let detail = ErrorDetail { reason: reason.into(), retryable };
     Status::with_details(code(reason), message, detail.encode_to_vec().into())
 }
 
@@ -106,12 +103,7 @@ impl From<Status> for RemoteError {
             None if from_transport => (Reason::Unreachable, true),
             None => (Reason::Unspecified, false),
         };
-        Self {
-            code: status.code(),
-            reason,
-            retryable,
-            message: status.message().to_owned(),
-        }
+        Self { code: status.code(), reason, retryable, message: status.message().to_owned() }
     }
 }
 

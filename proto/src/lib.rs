@@ -40,9 +40,7 @@ mod tests {
     use prost_types::{DescriptorProto, FileDescriptorSet, SourceCodeInfo};
 
     fn documented(info: &SourceCodeInfo, path: &[i32]) -> bool {
-        info.location
-            .iter()
-            .any(|l| l.path == path && !l.leading_comments().trim().is_empty())
+        info.location.iter().any(|l| l.path == path && !l.leading_comments().trim().is_empty())
     }
 
     fn undocumented_fields(
@@ -52,11 +50,7 @@ mod tests {
         message: &DescriptorProto,
         missing: &mut Vec<String>,
     ) {
-        if message
-            .options
-            .as_ref()
-            .is_some_and(|options| options.map_entry())
-        {
+        if message.options.as_ref().is_some_and(|options| options.map_entry()) {
             return;
         }
         for (at, field) in (0..).zip(&message.field) {

@@ -38,11 +38,8 @@ pub struct InvalidChunkSizes {
 
 impl ChunkSizes {
     /// 8 MiB, from chunk 10,000 on 64 MiB.
-    pub const STANDARD: Self = Self {
-        first: CHUNK_BYTES,
-        large: LARGE_CHUNK_BYTES,
-        large_from: LARGE_FROM,
-    };
+    pub const STANDARD: Self =
+        Self { first: CHUNK_BYTES, large: LARGE_CHUNK_BYTES, large_from: LARGE_FROM };
 
     /// Other sizes, 1 KiB to 64 MiB.
     ///
@@ -52,11 +49,7 @@ impl ChunkSizes {
         if first < 1024 || large > LARGE_CHUNK_BYTES || first > large {
             return Err(InvalidChunkSizes { first, large });
         }
-        Ok(Self {
-            first,
-            large,
-            large_from,
-        })
+        Ok(Self { first, large, large_from })
     }
 
     /// Chunks of `bytes` up to index 10,000, eight times that after it (at most 64 MiB).
@@ -85,11 +78,7 @@ impl ChunkSizes {
 
     /// Largest length that chunk `index` can have.
     pub fn capacity(&self, index: ChunkIndex) -> u64 {
-        if index < self.large_from {
-            self.first
-        } else {
-            self.large
-        }
+        if index < self.large_from { self.first } else { self.large }
     }
 
     /// Where chunk `index` begins in the blob.
@@ -122,9 +111,7 @@ impl ChunkSizes {
 
     /// Length of chunk `index` in a blob of `bytes`; 0 when the blob ends before it.
     pub fn length(&self, index: ChunkIndex, bytes: u64) -> u64 {
-        bytes
-            .saturating_sub(self.offset(index))
-            .min(self.capacity(index))
+        bytes.saturating_sub(self.offset(index)).min(self.capacity(index))
     }
 }
 

@@ -103,10 +103,7 @@ fn seeded(chunk: ChunkId, block: u32) -> Digest {
     digest
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a 32-bit CRC fills the low half"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a 32-bit CRC fills the low half")]
 fn finish(digest: &Digest) -> u32 {
     digest.finalize() as u32
 }
@@ -152,12 +149,7 @@ impl BlockCrcs {
 
     /// Starts at block `block`, for a read that begins inside the chunk.
     pub fn starting_at(chunk: ChunkId, block: u32) -> Self {
-        Self {
-            chunk,
-            block,
-            digest: seeded(chunk, block),
-            filled: 0,
-        }
+        Self { chunk, block, digest: seeded(chunk, block), filled: 0 }
     }
 
     /// Takes the next bytes; `sealed` gets the checksum of each block that they fill.

@@ -120,14 +120,9 @@ impl ChunkId {
     /// # Errors
     /// [`InvalidId`] when there are not exactly 20 bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, InvalidId> {
-        let (blob, index) = bytes
-            .split_at_checked(16)
-            .ok_or(InvalidId { kind: "chunk" })?;
+        let (blob, index) = bytes.split_at_checked(16).ok_or(InvalidId { kind: "chunk" })?;
         let index = index.try_into().map_err(|_| InvalidId { kind: "chunk" })?;
-        Ok(Self {
-            blob: BlobId::from_slice(blob)?,
-            index: u32::from_be_bytes(index),
-        })
+        Ok(Self { blob: BlobId::from_slice(blob)?, index: u32::from_be_bytes(index) })
     }
 }
 
@@ -150,16 +145,9 @@ impl FromStr for ChunkId {
         let invalid = || InvalidId { kind: "chunk" };
         let (blob, index) = text.split_once('.').ok_or_else(invalid)?;
         let index: u32 = index.parse().map_err(|_| invalid())?;
-        let id = Self {
-            blob: blob.parse()?,
-            index,
-        };
+        let id = Self { blob: blob.parse()?, index };
         // One text for one id: "+1", "01" or a UUID without hyphens would be second names for it.
-        if id.to_string() == text {
-            Ok(id)
-        } else {
-            Err(invalid())
-        }
+        if id.to_string() == text { Ok(id) } else { Err(invalid()) }
     }
 }
 
@@ -180,11 +168,8 @@ mod tests {
 
     #[test]
     fn byte_order_is_chunk_order() {
-        let ids = [
-            ChunkId::new(blob(1), 255),
-            ChunkId::new(blob(1), 256),
-            ChunkId::new(blob(2), 0),
-        ];
+        let ids =
+            [ChunkId::new(blob(1), 255), ChunkId::new(blob(1), 256), ChunkId::new(blob(2), 0)];
         let bytes: Vec<_> = ids.iter().map(|id| id.to_bytes()).collect();
         assert!(bytes.is_sorted());
     }

@@ -104,11 +104,7 @@ mod tests {
     #[test]
     fn a_finished_upload_stays_as_it_is() {
         for from in [UploadState::Committed, UploadState::Aborted] {
-            for to in [
-                UploadState::Open,
-                UploadState::Committed,
-                UploadState::Aborted,
-            ] {
+            for to in [UploadState::Open, UploadState::Committed, UploadState::Aborted] {
                 assert_eq!(from.step(to), Err(NoSuchStep { from, to }));
             }
         }
@@ -122,12 +118,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_back_from_purging() {
-        for to in [
-            BlobState::Open,
-            BlobState::Live,
-            BlobState::Condemned,
-            BlobState::Purging,
-        ] {
+        for to in [BlobState::Open, BlobState::Live, BlobState::Condemned, BlobState::Purging] {
             assert!(BlobState::Purging.step(to).is_err());
         }
     }

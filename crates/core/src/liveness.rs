@@ -24,10 +24,7 @@ pub struct LivenessBounds {
 
 impl Default for LivenessBounds {
     fn default() -> Self {
-        Self {
-            suspect_after: Duration::from_secs(5),
-            down_after: Duration::from_secs(30),
-        }
+        Self { suspect_after: Duration::from_secs(5), down_after: Duration::from_secs(30) }
     }
 }
 
@@ -70,18 +67,12 @@ pub struct Liveness {
 impl Liveness {
     /// A node that is known at `now` but has sent no heartbeat yet.
     pub fn joining(now: Duration) -> Self {
-        Self {
-            since: now,
-            heard: false,
-        }
+        Self { since: now, heard: false }
     }
 
     /// A heartbeat arrived.
     pub fn heard(&mut self, now: Duration) {
-        *self = Self {
-            since: self.since.max(now),
-            heard: true,
-        };
+        *self = Self { since: self.since.max(now), heard: true };
     }
 
     /// Time since it was last heard, or became known.

@@ -115,9 +115,7 @@ impl BucketName {
         if Self::follows_rule(&name) {
             Ok(Self(name))
         } else {
-            Err(InvalidName::Bucket {
-                name: shortened(&name),
-            })
+            Err(InvalidName::Bucket { name: shortened(&name) })
         }
     }
 
@@ -231,10 +229,7 @@ pub struct Principal {
 impl Principal {
     /// The one tenant and user of open mode.
     pub fn standard() -> Self {
-        Self {
-            tenant: TenantId::standard(),
-            user: UserId::standard(),
-        }
+        Self { tenant: TenantId::standard(), user: UserId::standard() }
     }
 }
 
@@ -244,22 +239,8 @@ mod tests {
 
     #[test]
     fn keys_are_kept_as_given() {
-        for key in [
-            "a",
-            "..",
-            ".",
-            "a/../b",
-            " leading",
-            "ünï/日本",
-            "a//b",
-            "%2e",
-        ] {
-            assert_eq!(
-                ObjectKey::new(key)
-                    .map(|k| k.as_str().to_owned())
-                    .as_deref(),
-                Ok(key)
-            );
+        for key in ["a", "..", ".", "a/../b", " leading", "ünï/日本", "a//b", "%2e"] {
+            assert_eq!(ObjectKey::new(key).map(|k| k.as_str().to_owned()).as_deref(), Ok(key));
         }
         assert!(ObjectKey::new("k".repeat(1024)).is_ok());
     }
@@ -267,10 +248,7 @@ mod tests {
     #[test]
     fn a_key_that_is_empty_long_or_has_a_nul_is_refused() {
         assert_eq!(ObjectKey::new(""), Err(InvalidName::KeyEmpty));
-        assert_eq!(
-            ObjectKey::new("ü".repeat(513)),
-            Err(InvalidName::KeyTooLong { bytes: 1026 })
-        );
+        assert_eq!(ObjectKey::new("ü".repeat(513)), Err(InvalidName::KeyTooLong { bytes: 1026 }));
         assert_eq!(ObjectKey::new("a\0b"), Err(InvalidName::KeyHasNul));
     }
 
@@ -279,17 +257,7 @@ mod tests {
         for good in ["default", "my-bucket.2026", "abc", "0ab"] {
             assert!(BucketName::new(good).is_ok(), "{good} refused");
         }
-        for bad in [
-            "",
-            "ab",
-            "Abc",
-            "-ab",
-            "ab-",
-            "a..b",
-            "192.168.0.1",
-            "a_b",
-            &"a".repeat(64),
-        ] {
+        for bad in ["", "ab", "Abc", "-ab", "ab-", "a..b", "192.168.0.1", "a_b", &"a".repeat(64)] {
             assert!(BucketName::new(bad).is_err(), "{bad} taken");
         }
     }

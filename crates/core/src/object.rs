@@ -100,10 +100,8 @@ impl ObjectMeta {
                 return Err(InvalidMeta::ContentType { bytes: text.len() });
             }
         }
-        let user: BTreeMap<_, _> = user
-            .into_iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value))
-            .collect();
+        let user: BTreeMap<_, _> =
+            user.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         for (name, value) in &user {
             let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
             let sendable = !name.is_empty() && name.bytes().all(token);
@@ -111,10 +109,7 @@ impl ObjectMeta {
                 return Err(InvalidMeta::NotAHeader { name: name.clone() });
             }
         }
-        let bytes = user
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let bytes = user.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > Self::MAX_USER_BYTES {
             return Err(InvalidMeta::TooLarge { bytes });
         }
@@ -171,16 +166,8 @@ pub struct Durability {
 impl fmt::Display for Durability {
     /// The form of the header `Cairn-Receipt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            copies,
-            hosts,
-            zones,
-            meta,
-        } = self;
-        write!(
-            f,
-            "copies={copies}; hosts={hosts}; zones={zones}; meta={meta}; synced"
-        )
+        let Self { copies, hosts, zones, meta } = self;
+        write!(f, "copies={copies}; hosts={hosts}; zones={zones}; meta={meta}; synced")
     }
 }
 
@@ -226,10 +213,7 @@ pub enum ConditionFailed {
 impl WriteCondition {
     /// The name must be new: POST, and `If-None-Match: *`.
     pub fn create_only() -> Self {
-        Self {
-            must_not_exist: true,
-            ..Self::default()
-        }
+        Self { must_not_exist: true, ..Self::default() }
     }
 
     /// Decides for the version that the name points at now.
@@ -260,10 +244,8 @@ impl WriteCondition {
 mod tests {
     use super::*;
 
-    const NOW: Option<CurrentVersion<'_>> = Some(CurrentVersion {
-        etag: "e1",
-        committed_ms: 5_400,
-    });
+    const NOW: Option<CurrentVersion<'_>> =
+        Some(CurrentVersion { etag: "e1", committed_ms: 5_400 });
 
     #[test]
     fn without_conditions_everything_goes() {
@@ -274,18 +256,12 @@ mod tests {
     #[test]
     fn create_only_takes_a_new_name_alone() {
         assert_eq!(WriteCondition::create_only().check(None), Ok(()));
-        assert_eq!(
-            WriteCondition::create_only().check(NOW),
-            Err(ConditionFailed::Exists)
-        );
+        assert_eq!(WriteCondition::create_only().check(NOW), Err(ConditionFailed::Exists));
     }
 
     #[test]
     fn if_match_wants_the_known_tag() {
-        let known = |tag: &str| WriteCondition {
-            if_match: vec![tag.into()],
-            ..Default::default()
-        };
+        let known = |tag: &str| WriteCondition { if_match: vec![tag.into()], ..Default::default() };
         assert_eq!(known("e1").check(NOW), Ok(()));
         assert_eq!(known("e0").check(NOW), Err(ConditionFailed::Changed));
         assert_eq!(known("e1").check(None), Err(ConditionFailed::Absent));
@@ -293,10 +269,7 @@ mod tests {
 
     #[test]
     fn unmodified_since_compares_whole_seconds() {
-        let since = |ms| WriteCondition {
-            if_unmodified_since_ms: Some(ms),
-            ..Default::default()
-        };
+        let since = |ms| WriteCondition { if_unmodified_since_ms: Some(ms), ..Default::default() };
         assert_eq!(since(5_000).check(NOW), Ok(()));
         assert_eq!(since(4_999).check(NOW), Err(ConditionFailed::Changed));
     }

@@ -99,10 +99,7 @@ pub fn place(
     holders: &[Zone],
     excluded: &BTreeSet<NodeId>,
 ) -> Result<Vec<NodeId>, TooFewNodes> {
-    let open: Vec<_> = candidates
-        .iter()
-        .filter(|c| !excluded.contains(&c.node))
-        .collect();
+    let open: Vec<_> = candidates.iter().filter(|c| !excluded.contains(&c.node)).collect();
     let mut left: Vec<_> = open.iter().copied().filter(|c| c.has_room(bytes)).collect();
     let with_room = left.len();
     let mut zones: Vec<&Zone> = holders.iter().collect();
@@ -113,12 +110,7 @@ pub fn place(
             (0..left.len()).min_by_key(|&i| Score::of(left[i], copies_in(&left[i].zone), chunk));
         let Some(best) = best else {
             let (wanted, found, nodes) = (copies, chosen.len(), open.len());
-            return Err(TooFewNodes {
-                wanted,
-                found,
-                nodes,
-                with_room,
-            });
+            return Err(TooFewNodes { wanted, found, nodes, with_room });
         };
         let best = left.swap_remove(best);
         zones.push(&best.zone);
@@ -150,9 +142,7 @@ mod tests {
     }
 
     fn six_in_three_zones() -> Vec<Candidate> {
-        (0..6)
-            .map(|n| candidate(n, ["a", "b", "c"][n as usize % 3]))
-            .collect()
+        (0..6).map(|n| candidate(n, ["a", "b", "c"][n as usize % 3])).collect()
     }
 
     #[test]
@@ -187,15 +177,7 @@ mod tests {
         let mut nodes = vec![candidate(1, "a"), candidate(2, "b")];
         nodes[0].filled = nodes[0].capacity;
         let refused = place(chunk(0), 1, 2, &nodes, &[], &BTreeSet::new());
-        assert_eq!(
-            refused,
-            Err(TooFewNodes {
-                wanted: 2,
-                found: 1,
-                nodes: 2,
-                with_room: 1
-            })
-        );
+        assert_eq!(refused, Err(TooFewNodes { wanted: 2, found: 1, nodes: 2, with_room: 1 }));
     }
 
     proptest! {

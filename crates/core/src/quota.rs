@@ -23,10 +23,7 @@ pub struct Amount {
 
 impl Amount {
     /// Nothing.
-    pub const ZERO: Self = Self {
-        bytes: 0,
-        objects: 0,
-    };
+    pub const ZERO: Self = Self { bytes: 0, objects: 0 };
 
     /// One object of `bytes`.
     pub const fn object(bytes: u64) -> Self {
@@ -151,24 +148,14 @@ fn check(
         // Nothing more is wanted of this measure: a limit lowered since is not this request's affair.
         _ if wanted == 0 => Ok(()),
         Some(limit) if used.saturating_add(reserved).saturating_add(wanted) > limit => {
-            Err(Exceeded {
-                measure,
-                limit,
-                used,
-                reserved,
-                wanted,
-            })
+            Err(Exceeded { measure, limit, used, reserved, wanted })
         }
         _ => Ok(()),
     }
 }
 
 fn take(pot: &'static str, held: &mut Amount, taken: Amount) -> Result<(), AccountMismatch> {
-    *held = held.checked_sub(taken).ok_or(AccountMismatch {
-        pot,
-        held: *held,
-        taken,
-    })?;
+    *held = held.checked_sub(taken).ok_or(AccountMismatch { pot, held: *held, taken })?;
     Ok(())
 }
 
@@ -176,9 +163,7 @@ impl Account {
     /// Bytes that can still be reserved; `u64::MAX` without a limit.
     pub fn free_bytes(&self) -> u64 {
         let held = self.used.bytes.saturating_add(self.reserved.bytes);
-        self.limits
-            .bytes
-            .map_or(u64::MAX, |limit| limit.saturating_sub(held))
+        self.limits.bytes.map_or(u64::MAX, |limit| limit.saturating_sub(held))
     }
 
     /// Checks whether `amount` can be reserved.
@@ -186,26 +171,9 @@ impl Account {
     /// # Errors
     /// [`Exceeded`] with the numbers.
     pub fn admits(&self, amount: Amount) -> Result<(), Exceeded> {
-        let Self {
-            limits,
-            used,
-            reserved,
-            ..
-        } = self;
-        check(
-            Measure::Bytes,
-            limits.bytes,
-            used.bytes,
-            reserved.bytes,
-            amount.bytes,
-        )?;
-        check(
-            Measure::Objects,
-            limits.objects,
-            used.objects,
-            reserved.objects,
-            amount.objects,
-        )
+        let Self { limits, used, reserved, .. } = self;
+        check(Measure::Bytes, limits.bytes, used.bytes, reserved.bytes, amount.bytes)?;
+        check(Measure::Objects, limits.objects, used.objects, reserved.objects, amount.objects)
     }
 
     /// Free → reserved.
@@ -261,11 +229,7 @@ impl Account {
         /// Reserve ahead only while this many such wishes would still fit.
         const ROOM_FOR_WISHES: u64 = 64;
         let wish = wish.max(need);
-        if self.free_bytes() / ROOM_FOR_WISHES >= wish {
-            wish
-        } else {
-            need
-        }
+        if self.free_bytes() / ROOM_FOR_WISHES >= wish { wish } else { need }
     }
 }
 
@@ -276,13 +240,7 @@ mod tests {
     use super::*;
 
     fn limited(bytes: u64) -> Account {
-        Account {
-            limits: Limits {
-                bytes: Some(bytes),
-                objects: None,
-            },
-            ..Account::default()
-        }
+        Account { limits: Limits { bytes: Some(bytes), objects: None }, ..Account::default() }
     }
 
     #[test]
@@ -291,16 +249,10 @@ mod tests {
         assert_eq!(account.reserve(Amount::object(10)), Ok(()));
         let refused = account.reserve(Amount::object(1)).expect_err("over");
         assert!(refused.blocked_by_reservations());
-        account
-            .settle(Amount::object(10), Amount::object(10))
-            .expect("reserved");
+        account.settle(Amount::object(10), Amount::object(10)).expect("reserved");
         let refused = account.reserve(Amount::object(1)).expect_err("over");
         assert!(!refused.blocked_by_reservations());
-        assert_eq!(
-            account.reserve(Amount::object(0)),
-            Ok(()),
-            "an empty file needs no bytes"
-        );
+        assert_eq!(account.reserve(Amount::object(0)), Ok(()), "an empty file needs no bytes");
     }
 
     #[test]

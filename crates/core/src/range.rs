@@ -18,10 +18,7 @@ impl ByteRange {
     /// The part of `offset .. offset + length` that lies within `total` bytes.
     pub fn within(offset: u64, length: u64, total: u64) -> Self {
         let offset = offset.min(total);
-        Self {
-            offset,
-            length: length.min(total - offset),
-        }
+        Self { offset, length: length.min(total - offset) }
     }
 
     /// One past the last byte.
@@ -41,10 +38,7 @@ impl ByteRange {
         }
         let offset = self.offset - self.offset % block;
         let end = self.end().div_ceil(block).saturating_mul(block).min(total);
-        Self {
-            offset,
-            length: end - offset,
-        }
+        Self { offset, length: end - offset }
     }
 }
 
@@ -54,48 +48,15 @@ mod tests {
 
     #[test]
     fn a_range_is_cut_at_the_end() {
-        assert_eq!(
-            ByteRange::within(5, 10, 8),
-            ByteRange {
-                offset: 5,
-                length: 3
-            }
-        );
-        assert_eq!(
-            ByteRange::within(9, 10, 8),
-            ByteRange {
-                offset: 8,
-                length: 0
-            }
-        );
-        assert_eq!(
-            ByteRange::within(1, u64::MAX, 8),
-            ByteRange {
-                offset: 1,
-                length: 7
-            }
-        );
+        assert_eq!(ByteRange::within(5, 10, 8), ByteRange { offset: 5, length: 3 });
+        assert_eq!(ByteRange::within(9, 10, 8), ByteRange { offset: 8, length: 0 });
+        assert_eq!(ByteRange::within(1, u64::MAX, 8), ByteRange { offset: 1, length: 7 });
     }
 
     #[test]
     fn alignment_grows_to_blocks_and_not_past_the_end() {
-        let range = ByteRange {
-            offset: 5,
-            length: 4,
-        };
-        assert_eq!(
-            range.aligned_to(4, 100),
-            ByteRange {
-                offset: 4,
-                length: 8
-            }
-        );
-        assert_eq!(
-            range.aligned_to(4, 10),
-            ByteRange {
-                offset: 4,
-                length: 6
-            }
-        );
+        let range = ByteRange { offset: 5, length: 4 };
+        assert_eq!(range.aligned_to(4, 100), ByteRange { offset: 4, length: 8 });
+        assert_eq!(range.aligned_to(4, 10), ByteRange { offset: 4, length: 6 });
     }
 }

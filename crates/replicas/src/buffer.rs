@@ -73,11 +73,7 @@ impl ChunkBuffer {
 
     /// An empty chunk.
     pub fn new(chunk: ChunkId) -> Self {
-        Self {
-            shared: Arc::default(),
-            crcs: Some(BlockCrcs::new(chunk)),
-            length: 0,
-        }
+        Self { shared: Arc::default(), crcs: Some(BlockCrcs::new(chunk)), length: 0 }
     }
 
     /// Bytes so far.
@@ -96,10 +92,7 @@ impl ChunkBuffer {
             self.length += piece.len() as u64;
             let mut state = self.shared.lock();
             state.length = self.length;
-            state.pieces.push(Piece {
-                data: piece,
-                block_crcs,
-            });
+            state.pieces.push(Piece { data: piece, block_crcs });
         }
         self.shared.grown.notify_waiters();
     }
@@ -107,21 +100,14 @@ impl ChunkBuffer {
     /// The chunk is whole, and this is its hash.
     pub fn end(mut self, hash: ChunkHash) -> ChunkEnd {
         let last_block_crc = self.crcs.take().and_then(BlockCrcs::finish);
-        let end = ChunkEnd {
-            length: self.length,
-            hash,
-            last_block_crc,
-        };
+        let end = ChunkEnd { length: self.length, hash, last_block_crc };
         self.shared.lock().end = Some(end);
         end
     }
 
     /// Reads from the start, as far as the chunk has grown and on as it grows.
     pub fn reader(&self) -> BufferReader {
-        BufferReader {
-            shared: Arc::clone(&self.shared),
-            next: 0,
-        }
+        BufferReader { shared: Arc::clone(&self.shared), next: 0 }
     }
 }
 
@@ -145,10 +131,7 @@ impl BufferReader {
     /// A reader at the start.
     #[must_use]
     pub fn rewound(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            next: 0,
-        }
+        Self { shared: Arc::clone(&self.shared), next: 0 }
     }
 
     /// Waits for what comes next. After `End` or `Broken` it stays so.
@@ -178,6 +161,11 @@ impl BufferReader {
             }
             grown.await;
         }
+    }
+
+    /// Whether the writer went away before the end.
+    pub fn is_broken(&self) -> bool {
+        self.shared.lock().broken
     }
 
     fn look(&mut self) -> Option<Source> {
@@ -237,13 +225,9 @@ mod tests {
         let mut buffer = buffer();
         buffer.push(Bytes::from(vec![7; ChunkBuffer::MAX_PIECE_BYTES + 1]));
         let mut reader = buffer.reader();
-        let Source::Piece(first) = reader.next().await else {
-            panic!("a piece")
-        };
+        let Source::Piece(first) = reader.next().await else { panic!("a piece") };
         assert_eq!((first.data.len(), first.block_crcs.len()), (1 << 20, 16));
-        let Source::Piece(second) = reader.next().await else {
-            panic!("a piece")
-        };
+        let Source::Piece(second) = reader.next().await else { panic!("a piece") };
         assert_eq!((second.data.len(), second.block_crcs.len()), (1, 0));
     }
 }

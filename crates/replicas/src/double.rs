@@ -38,11 +38,7 @@ pub(crate) fn node(n: u128) -> NodeId {
 }
 
 pub(crate) fn place(n: u128) -> Place {
-    Place {
-        node: node(n),
-        address: n.to_string(),
-        grant: Bytes::new(),
-    }
+    Place { node: node(n), address: n.to_string(), grant: Bytes::new() }
 }
 
 pub(crate) fn chunk() -> ChunkId {
@@ -68,14 +64,7 @@ impl Doubles {
     pub(crate) fn new(nodes: &[(u128, Behaviour)]) -> Self {
         let double = |(n, behaviour): &(u128, Behaviour)| {
             let (node, behaviour) = (node(*n), behaviour.clone());
-            (
-                node,
-                Double {
-                    node,
-                    behaviour,
-                    stored: Arc::default(),
-                },
-            )
+            (node, Double { node, behaviour, stored: Arc::default() })
         };
         Self(nodes.iter().map(double).collect())
     }
@@ -97,9 +86,7 @@ impl Replicas for Doubles {
     fn at(&self, place: &Place) -> Result<Arc<dyn Replica>, CopyError> {
         let double = self.0.get(&place.node).cloned();
         let unknown = || CopyError::Unreachable("unknown node".into());
-        double
-            .map(|double| Arc::new(double) as Arc<dyn Replica>)
-            .ok_or_else(unknown)
+        double.map(|double| Arc::new(double) as Arc<dyn Replica>).ok_or_else(unknown)
     }
 }
 
@@ -127,10 +114,7 @@ impl Double {
                     .zip(data.chunks(BLOCK_BYTES))
                     .map(|(block, bytes)| block_crc(chunk, block as u32, bytes))
                     .collect();
-                Frame {
-                    data: Bytes::copy_from_slice(data),
-                    block_crcs,
-                }
+                Frame { data: Bytes::copy_from_slice(data), block_crcs }
             })
             .collect();
         if let Behaviour::FlipsBlock(block) = self.behaviour {
@@ -163,10 +147,7 @@ impl Replica for Double {
             }
             let all = collect(source).await?;
             *double.stored.lock().unwrap() = Some(all);
-            Ok(CopyReceipt {
-                node: double.node,
-                disk: DiskIncarnation::from_uuid(Uuid::nil()),
-            })
+            Ok(CopyReceipt { node: double.node, disk: DiskIncarnation::from_uuid(Uuid::nil()) })
         })
     }
 
@@ -182,12 +163,7 @@ impl Replica for Double {
                 Behaviour::Hangs => std::future::pending().await,
                 _ => {}
             }
-            let stored = double
-                .stored
-                .lock()
-                .unwrap()
-                .clone()
-                .ok_or(CopyError::Missing)?;
+            let stored = double.stored.lock().unwrap().clone().ok_or(CopyError::Missing)?;
             let (length, hash) = (stored.len() as u64, hash(&stored));
             let stored = match double.behaviour {
                 Behaviour::Lies => Bytes::from(vec![0; stored.len()]),
@@ -206,12 +182,7 @@ impl Replica for Double {
                 Behaviour::WrongHeader => length + 1,
                 _ => length,
             };
-            Ok(CopyRead {
-                length,
-                hash,
-                offset: range.offset,
-                frames,
-            })
+            Ok(CopyRead { length, hash, offset: range.offset, frames })
         })
     }
 }

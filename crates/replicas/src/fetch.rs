@@ -31,15 +31,8 @@ pub struct FetchError {
 }
 
 fn causes_text(causes: &[(NodeId, CopyError)]) -> String {
-    let each: Vec<_> = causes
-        .iter()
-        .map(|(node, error)| format!("{node}: {error}"))
-        .collect();
-    if each.is_empty() {
-        "it has no copies".to_owned()
-    } else {
-        each.join("; ")
-    }
+    let each: Vec<_> = causes.iter().map(|(node, error)| format!("{node}: {error}")).collect();
+    if each.is_empty() { "it has no copies".to_owned() } else { each.join("; ") }
 }
 
 /// What is fetched, with what.
@@ -154,11 +147,7 @@ impl Reading {
                 self.open_next().await?;
                 continue;
             };
-            let frame = self
-                .fetch
-                .clock
-                .timeout(self.fetch.stall, open.read.frames.next())
-                .await;
+            let frame = self.fetch.clock.timeout(self.fetch.stall, open.read.frames.next()).await;
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => Err(CopyError::Protocol("the copy ended early".to_owned())),
@@ -186,10 +175,7 @@ impl Reading {
             return Err(self.error());
         };
         let node = place.node;
-        let rest = ByteRange {
-            offset: self.position,
-            length: self.blocks.end() - self.position,
-        };
+        let rest = ByteRange { offset: self.position, length: self.blocks.end() - self.position };
         let chunk = self.fetch.location.chunk;
         let opened = match self.fetch.replicas.at(&place) {
             Ok(replica) => {
@@ -212,9 +198,7 @@ impl Reading {
     fn check_header(&self, read: CopyRead) -> Result<CopyRead, CopyError> {
         let location = &self.fetch.location;
         if (read.length, read.hash) != (location.length, location.hash) {
-            return Err(CopyError::Corrupt(
-                "length or hash are those of another chunk".to_owned(),
-            ));
+            return Err(CopyError::Corrupt("length or hash are those of another chunk".to_owned()));
         }
         if read.offset != self.position {
             let problem = format!("begins at {} instead of {}", read.offset, self.position);
@@ -226,7 +210,7 @@ impl Reading {
     /// The blocks of `frame` up to the first bad one, and what is wrong with that one.
     async fn prove(&mut self, frame: Frame) -> (Bytes, Option<CopyError>) {
         let left = self.blocks.end() - self.position;
-        let whole = frame.data.len() as u64 == left || frame.data.len() % BLOCK_BYTES == 0;
+        let whole = frame.data.len() as u64 == left || frame.data.len().is_multiple_of(BLOCK_BYTES);
         let counted = frame.data.len().div_ceil(BLOCK_BYTES) == frame.block_crcs.len();
         if frame.data.is_empty() || frame.data.len() as u64 > left || !whole || !counted {
             let problem = "a frame that is not whole blocks with a checksum each".to_owned();
@@ -244,18 +228,12 @@ impl Reading {
         match proven.await {
             Ok((good, bad, hasher)) => {
                 self.hasher = hasher;
-                (
-                    good,
-                    bad.map(|block| CopyError::Corrupt(format!("block {block}"))),
-                )
+                (good, bad.map(|block| CopyError::Corrupt(format!("block {block}"))))
             }
             Err(error) => {
                 // Without its hash the chunk cannot be proven: end the read instead of passing it on.
                 self.untried.clear();
-                (
-                    Bytes::new(),
-                    Some(CopyError::Unreachable(error.to_string())),
-                )
+                (Bytes::new(), Some(CopyError::Unreachable(error.to_string())))
             }
         }
     }
@@ -273,10 +251,7 @@ impl Reading {
         if self.hasher.is_some() && self.position == self.blocks.end() {
             let last_block = (self.position - 1) / BLOCK * BLOCK;
             let keep = usize::try_from(last_block - start).unwrap_or(good.len());
-            self.held = Some(Run {
-                node,
-                bytes: good.split_off(keep),
-            });
+            self.held = Some(Run { node, bytes: good.split_off(keep) });
         }
         let ready = self.wanted(start, &good);
         (!ready.is_empty()).then_some(Run { node, bytes: ready })
@@ -287,9 +262,7 @@ impl Reading {
         let range = self.fetch.range;
         let within = |offset: u64| {
             let within = offset.saturating_sub(start);
-            usize::try_from(within)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len())
+            usize::try_from(within).unwrap_or(usize::MAX).min(bytes.len())
         };
         let (from, to) = (within(range.offset), within(range.end()));
         bytes.slice(from..to.max(from))
@@ -306,9 +279,7 @@ impl Reading {
         // With several nodes at it, nobody knows whose bytes are wrong.
         match self.served_by[..] {
             [node] => self.failed(node, problem()),
-            _ => self
-                .causes
-                .extend(self.served_by.iter().map(|node| (*node, problem()))),
+            _ => self.causes.extend(self.served_by.iter().map(|node| (*node, problem()))),
         }
         if self.passed_on {
             return Finish::Wrong;
@@ -336,19 +307,12 @@ impl Reading {
 
     fn report(&self, node: NodeId, finding: CopyFinding) {
         let chunk = self.fetch.location.chunk;
-        (self.fetch.report)(CopyReport {
-            chunk,
-            node,
-            finding,
-        });
+        (self.fetch.report)(CopyReport { chunk, node, finding });
     }
 
     fn error(&mut self) -> FetchError {
         let causes = std::mem::take(&mut self.causes);
-        FetchError {
-            chunk: self.fetch.location.chunk,
-            causes,
-        }
+        FetchError { chunk: self.fetch.location.chunk, causes }
     }
 }
 
@@ -365,9 +329,8 @@ enum Finish {
 /// The blocks before the first whose checksum does not match, and that block's number.
 fn good_prefix(chunk: ChunkId, position: u64, frame: &Frame) -> (Bytes, Option<u64>) {
     let first = position / BLOCK;
-    for ((block, bytes), crc) in (first..)
-        .zip(frame.data.chunks(BLOCK_BYTES))
-        .zip(&frame.block_crcs)
+    for ((block, bytes), crc) in
+        (first..).zip(frame.data.chunks(BLOCK_BYTES)).zip(&frame.block_crcs)
     {
         let matches = u32::try_from(block).is_ok_and(|n| block_crc(chunk, n, bytes) == *crc);
         if !matches {
@@ -433,11 +396,7 @@ mod tests {
     }
 
     fn report(n: u128, finding: CopyFinding) -> CopyReport {
-        CopyReport {
-            chunk: chunk(),
-            node: node(n),
-            finding,
-        }
+        CopyReport { chunk: chunk(), node: node(n), finding }
     }
 
     #[tokio::test]
@@ -473,10 +432,7 @@ mod tests {
     #[tokio::test]
     async fn a_copy_that_lies_never_looks_like_a_complete_chunk() {
         let (bytes, error, reports) = whole(&[(1, Behaviour::Lies), (2, Behaviour::Healthy)]).await;
-        assert!(
-            error.is_some(),
-            "bytes were passed on: the end must be an error"
-        );
+        assert!(error.is_some(), "bytes were passed on: the end must be an error");
         assert!(bytes.len() < LENGTH);
         assert_eq!(reports, [report(1, CopyFinding::Corrupt)]);
     }
@@ -485,32 +441,19 @@ mod tests {
     async fn without_a_good_copy_every_cause_is_told() {
         let (bytes, error, _) = whole(&[
             (1, Behaviour::FailsRead(CopyError::Missing)),
-            (
-                2,
-                Behaviour::FailsRead(CopyError::Unreachable("gone".to_owned())),
-            ),
+            (2, Behaviour::FailsRead(CopyError::Unreachable("gone".to_owned()))),
         ])
         .await;
         assert!(bytes.is_empty());
         let causes = error.expect("no copy is good").causes;
         let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
-        assert_eq!(
-            nodes,
-            [node(1), node(2), node(2)],
-            "a node that is away is asked once more"
-        );
+        assert_eq!(nodes, [node(1), node(2), node(2)], "a node that is away is asked once more");
     }
 
     #[tokio::test]
     async fn an_empty_range_asks_nobody() {
-        let range = ByteRange {
-            offset: 3,
-            length: 0,
-        };
-        assert_eq!(
-            fetched(&[(1, Behaviour::Hangs)], range).await,
-            (vec![], None, vec![])
-        );
+        let range = ByteRange { offset: 3, length: 0 };
+        assert_eq!(fetched(&[(1, Behaviour::Hangs)], range).await, (vec![], None, vec![]));
     }
 
     proptest! {

@@ -25,10 +25,7 @@ pub struct SaveBounds {
 
 impl Default for SaveBounds {
     fn default() -> Self {
-        Self {
-            replacements: 6,
-            receipt: Duration::from_secs(20),
-        }
+        Self { replacements: 6, receipt: Duration::from_secs(20) }
     }
 }
 
@@ -97,21 +94,10 @@ pub async fn save<R: Replace>(
     bounds: SaveBounds,
     clock: &Clock,
 ) -> Result<Saved, SaveError<R::Error>> {
-    let saving = Saving {
-        save: &save,
-        source,
-        replicas,
-        replace,
-        bounds,
-        clock,
-    };
+    let saving = Saving { save: &save, source, replicas, replace, bounds, clock };
     let mut books = Books::new(&save.places);
-    let mut running: FuturesUnordered<BoxFuture<'_, Event<R::Error>>> = save
-        .places
-        .iter()
-        .enumerate()
-        .map(|(rank, place)| saving.write(rank, place))
-        .collect();
+    let mut running: FuturesUnordered<BoxFuture<'_, Event<R::Error>>> =
+        save.places.iter().enumerate().map(|(rank, place)| saving.write(rank, place)).collect();
     while let Some(event) = running.next().await {
         match event {
             Event::Written(rank, _, Ok(receipt)) => books.receipts.push((rank, receipt)),
@@ -134,10 +120,7 @@ pub async fn save<R: Replace>(
             Event::Replaced(_, Err(error)) => return Err(books.error(Some(error))),
         }
     }
-    Ok(Saved {
-        copies: in_order(books.receipts),
-        failures: books.failures,
-    })
+    Ok(Saved { copies: in_order(books.receipts), failures: books.failures })
 }
 
 /// Who holds the chunk, who failed, who is at it.
@@ -150,11 +133,7 @@ struct Books {
 impl Books {
     fn new(places: &[Place]) -> Self {
         let placed = places.iter().map(|place| place.node).collect();
-        Self {
-            placed,
-            receipts: Vec::with_capacity(places.len()),
-            failures: Vec::new(),
-        }
+        Self { placed, receipts: Vec::with_capacity(places.len()), failures: Vec::new() }
     }
 
     fn failed(&mut self, node: NodeId, error: CopyError) {
@@ -173,14 +152,8 @@ impl Books {
     }
 
     fn error<E>(self, no_replacement: Option<E>) -> SaveError<E> {
-        let Self {
-            receipts, failures, ..
-        } = self;
-        SaveError {
-            saved: in_order(receipts),
-            failures,
-            no_replacement,
-        }
+        let Self { receipts, failures, .. } = self;
+        SaveError { saved: in_order(receipts), failures, no_replacement }
     }
 }
 
@@ -270,11 +243,7 @@ mod tests {
         async fn replace(&self, want: ChunkWant) -> Result<Vec<Place>, &'static str> {
             let mut spares = self.0.lock().unwrap();
             spares.1.push(want);
-            if spares.0.is_empty() {
-                Err("none left")
-            } else {
-                Ok(vec![place(spares.0.remove(0))])
-            }
+            if spares.0.is_empty() { Err("none left") } else { Ok(vec![place(spares.0.remove(0))]) }
         }
     }
 
@@ -294,21 +263,9 @@ mod tests {
         spares: &Spares,
     ) -> Result<Saved, SaveError<&'static str>> {
         let places = places.iter().map(|n| place(*n)).collect();
-        let chunk = SaveChunk {
-            chunk: chunk(),
-            reserve: 100,
-            places,
-        };
+        let chunk = SaveChunk { chunk: chunk(), reserve: 100, places };
         let bounds = SaveBounds::default();
-        save(
-            chunk,
-            &whole(b"hello"),
-            doubles,
-            spares,
-            bounds,
-            &Clock::system(),
-        )
-        .await
+        save(chunk, &whole(b"hello"), doubles, spares, bounds, &Clock::system()).await
     }
 
     fn nodes(saved: &Saved) -> Vec<NodeId> {
@@ -318,9 +275,7 @@ mod tests {
     #[tokio::test]
     async fn every_place_gets_the_whole_chunk_and_receipts_keep_the_order_of_placement() {
         let doubles = Doubles::new(&[(2, Behaviour::Healthy), (1, Behaviour::Healthy)]);
-        let saved = saved(&doubles, &[2, 1], &Spares::new(&[]))
-            .await
-            .expect("both are healthy");
+        let saved = saved(&doubles, &[2, 1], &Spares::new(&[])).await.expect("both are healthy");
         assert_eq!(nodes(&saved), [node(2), node(1)]);
         assert_eq!(doubles.stored(1), Some(Bytes::from_static(b"hello")));
         assert_eq!(doubles.stored(2), Some(Bytes::from_static(b"hello")));
@@ -329,18 +284,13 @@ mod tests {
     #[tokio::test]
     async fn a_copy_that_fails_is_placed_anew_and_written_from_the_start() {
         let doubles = Doubles::new(&[
-            (
-                1,
-                Behaviour::FailsWrite(CopyError::Unreachable("gone".into())),
-            ),
+            (1, Behaviour::FailsWrite(CopyError::Unreachable("gone".into()))),
             (2, Behaviour::Healthy),
             (3, Behaviour::FailsWrite(CopyError::Full)),
             (4, Behaviour::Healthy),
         ]);
         let spares = Spares::new(&[3, 4]);
-        let saved = saved(&doubles, &[1, 2], &spares)
-            .await
-            .expect("node 4 takes it");
+        let saved = saved(&doubles, &[1, 2], &spares).await.expect("node 4 takes it");
         assert_eq!(nodes(&saved), [node(4), node(2)]);
         assert_eq!(doubles.stored(4), Some(Bytes::from_static(b"hello")));
         let asked = spares.asked();
@@ -350,13 +300,9 @@ mod tests {
 
     #[tokio::test]
     async fn without_another_place_the_chunk_fails_and_says_what_is_durable() {
-        let doubles = Doubles::new(&[
-            (1, Behaviour::FailsWrite(CopyError::Full)),
-            (2, Behaviour::Healthy),
-        ]);
-        let error = saved(&doubles, &[2, 1], &Spares::new(&[]))
-            .await
-            .expect_err("one is full");
+        let doubles =
+            Doubles::new(&[(1, Behaviour::FailsWrite(CopyError::Full)), (2, Behaviour::Healthy)]);
+        let error = saved(&doubles, &[2, 1], &Spares::new(&[])).await.expect_err("one is full");
         assert_eq!(error.no_replacement, Some("none left"));
         assert_eq!(error.failures, [(node(1), CopyError::Full)]);
     }
@@ -364,24 +310,18 @@ mod tests {
     #[tokio::test]
     async fn replacements_are_bounded() {
         let numbers: Vec<u128> = (1..=20).collect();
-        let failing: Vec<_> = numbers
-            .iter()
-            .map(|n| (*n, Behaviour::FailsWrite(CopyError::Full)))
-            .collect();
+        let failing: Vec<_> =
+            numbers.iter().map(|n| (*n, Behaviour::FailsWrite(CopyError::Full))).collect();
         let doubles = Doubles::new(&failing);
         let spares = Spares::new(&numbers[1..]);
-        let error = saved(&doubles, &[1], &spares)
-            .await
-            .expect_err("all are full");
+        let error = saved(&doubles, &[1], &spares).await.expect_err("all are full");
         assert_eq!(error.failures.len(), SaveBounds::default().replacements + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_hangs_after_the_last_byte_is_replaced() {
         let doubles = Doubles::new(&[(1, Behaviour::Hangs), (2, Behaviour::Healthy)]);
-        let saved = saved(&doubles, &[1], &Spares::new(&[2]))
-            .await
-            .expect("node 2 takes it");
+        let saved = saved(&doubles, &[1], &Spares::new(&[2])).await.expect("node 2 takes it");
         assert_eq!(nodes(&saved), [node(2)]);
     }
 
@@ -393,17 +333,10 @@ mod tests {
         drop(buffer);
         let spares = Spares::new(&[2]);
         let places = vec![place(1)];
-        let chunk = SaveChunk {
-            chunk: chunk(),
-            reserve: 100,
-            places,
-        };
+        let chunk = SaveChunk { chunk: chunk(), reserve: 100, places };
         let bounds = SaveBounds::default();
         let error = save(chunk, &reader, &doubles, &spares, bounds, &Clock::system()).await;
-        assert_eq!(
-            error.expect_err("broken").failures[0].1,
-            CopyError::SourceBroken
-        );
+        assert_eq!(error.expect_err("broken").failures[0].1, CopyError::SourceBroken);
         assert!(spares.asked().is_empty());
         assert_eq!(doubles.stored(1), None);
     }

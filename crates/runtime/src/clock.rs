@@ -17,9 +17,7 @@ pub struct Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clock")
-            .field("monotonic", &self.monotonic())
-            .finish_non_exhaustive()
+        f.debug_struct("Clock").field("monotonic", &self.monotonic()).finish_non_exhaustive()
     }
 }
 
@@ -30,10 +28,7 @@ pub struct Elapsed(pub Duration);
 
 impl Clock {
     /// The clock of the machine.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the machine's clock comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where the machine's clock comes in")]
     pub fn system() -> Self {
         let since_epoch = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self::with_wall(move || since_epoch().unwrap_or_default())
@@ -42,10 +37,7 @@ impl Clock {
     /// A clock whose wall time, since 1970-01-01 UTC, is given by `wall`.
     #[expect(clippy::disallowed_methods, reason = "the origin of monotonic time")]
     pub fn with_wall(wall: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self {
-            origin: tokio::time::Instant::now(),
-            wall: Arc::new(wall),
-        }
+        Self { origin: tokio::time::Instant::now(), wall: Arc::new(wall) }
     }
 
     /// Time since this clock was made; never goes back.
@@ -59,10 +51,7 @@ impl Clock {
     }
 
     /// Waits.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where tokio's timer comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where tokio's timer comes in")]
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
@@ -71,17 +60,12 @@ impl Clock {
     ///
     /// # Errors
     /// [`Elapsed`] when the bound is reached; the future is dropped then.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where tokio's timer comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where tokio's timer comes in")]
     pub async fn timeout<F: Future>(
         &self,
         bound: Duration,
         future: F,
     ) -> Result<F::Output, Elapsed> {
-        tokio::time::timeout(bound, future)
-            .await
-            .map_err(|_| Elapsed(bound))
+        tokio::time::timeout(bound, future).await.map_err(|_| Elapsed(bound))
     }
 }

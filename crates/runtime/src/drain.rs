@@ -60,11 +60,7 @@ impl Drain {
 impl Drained {
     /// The phase now. A [`Drain`] that is gone means Stopped.
     pub fn phase(&self) -> Phase {
-        if self.0.has_changed().is_err() {
-            Phase::Stopped
-        } else {
-            *self.0.borrow()
-        }
+        if self.0.has_changed().is_err() { Phase::Stopped } else { *self.0.borrow() }
     }
 
     /// True while new work is taken.

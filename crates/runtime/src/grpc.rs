@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use tonic::body::Body;
@@ -11,9 +12,9 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tonic_reflection::server::Builder as Reflection;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-use crate::request::{Guard, guard};
+use crate::request::{Guard, guard, is_grpc};
 
 /// Collects services.
 #[derive(Debug)]
@@ -29,16 +30,12 @@ impl GrpcServices {
         let (health, service) = health_reporter();
         let mut routes = Routes::builder();
         routes.add_service(service);
-        Self {
-            routes,
-            health,
-            names: vec![""],
-        }
+        Self { routes, health, names: vec![""] }
     }
 
     /// Adds a service.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn with<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Error = Infallible>
             + NamedService
@@ -55,7 +52,7 @@ impl GrpcServices {
     }
 
     /// The routes, behind [`guard`], and what tells clients of their health.
-    pub fn build(mut self, with: Guard) -> (Router, Health) {
+    pub fn build(mut self, guarded: Guard) -> (Router, Health) {
         let reflection = Reflection::configure()
             .register_encoded_file_descriptor_set(cairn_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -67,11 +64,8 @@ impl GrpcServices {
             Err(error) => tracing::error!(%error, "no reflection: descriptors cannot be read"),
         }
         let routes = self.routes.routes().into_axum_router();
-        let health = Health {
-            reporter: self.health,
-            names: self.names,
-        };
-        (routes.layer(from_fn_with_state(with, guard)), health)
+        let health = Health { reporter: self.health, names: self.names };
+        (routes.layer(from_fn_with_state(guarded, guard)), health)
     }
 }
 
@@ -79,6 +73,15 @@ impl Default for GrpcServices {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// gRPC and plain HTTP on one port, told apart by the content type.
+pub fn beside_http(grpc: Router, http: Router) -> Router {
+    let by_content_type = move |request: Request| {
+        let routes = if is_grpc(request.headers()) { grpc.clone() } else { http.clone() };
+        routes.oneshot(request)
+    };
+    Router::new().fallback_service(tower::service_fn(by_content_type))
 }
 
 /// Tells clients whether the services serve.
@@ -91,11 +94,7 @@ pub struct Health {
 impl Health {
     /// Sets all services and the whole ("") at once.
     pub async fn set_serving(&self, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in &self.names {
             self.reporter.set_service_status(*name, status).await;
         }

@@ -23,7 +23,7 @@ pub use clock::{Clock, Elapsed};
 pub use drain::{Drain, Drained, Phase};
 pub use entropy::Entropy;
 pub use listen::Listen;
-pub use peer::{Dial, Dialer, InvalidAddress, LocalDial, NetworkDial, PeerChannel};
+pub use peer::{Dial, Dialer, InvalidAddress, LocalDial, NetworkDial, PeerChannel, PeerError};
 pub use request::RequestId;
 pub use serve::{ServeLimits, serve};
 pub use spawn::{Blocking, BlockingError, Spawner};

@@ -57,15 +57,7 @@ pub(crate) async fn sniff<Io: AsyncRead + Unpin>(
             (true, false, _) => {}
         }
     };
-    Ok((
-        protocol,
-        Rewound {
-            seen,
-            next: 0,
-            filled,
-            io,
-        },
-    ))
+    Ok((protocol, Rewound { seen, next: 0, filled, io }))
 }
 
 /// A connection whose first bytes are read once more.
@@ -139,12 +131,7 @@ mod tests {
     async fn the_first_bytes_tell_the_protocol_and_are_read_again() {
         let h2 = [&H2_PREFACE[..], b"rest"].concat();
         assert_eq!(sniffed(&h2).await, (Protocol::Http2, h2));
-        for other in [
-            &b"PUT /v1/files/a HTTP/1.1\r\n"[..],
-            b"PRI",
-            b"",
-            b"\x16\x03\x01",
-        ] {
+        for other in [&b"PUT /v1/files/a HTTP/1.1\r\n"[..], b"PRI", b"", b"\x16\x03\x01"] {
             assert_eq!(sniffed(other).await, (Protocol::Http1, other.to_vec()));
         }
     }

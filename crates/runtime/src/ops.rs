@@ -29,10 +29,7 @@ impl Metrics {
 
     fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(
-            &mut text,
-            &self.0.lock().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
     }
 }
@@ -91,8 +88,6 @@ async fn scrape(
     State(metrics): State<Metrics>,
 ) -> Result<([(http::HeaderName, &'static str); 1], String), StatusCode> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let text = metrics
-        .text()
-        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let text = metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text))
 }

@@ -14,7 +14,12 @@ use tower::util::{BoxCloneSyncService, ServiceExt, service_fn};
 use crate::Spawner;
 
 /// What generated clients are built on. Cheap to clone; connects when first used, and again after a failure.
-pub type PeerChannel = BoxCloneSyncService<Request<Body>, Response<Body>, tower::BoxError>;
+pub type PeerChannel = BoxCloneSyncService<Request<Body>, Response<Body>, PeerError>;
+
+/// A peer gave no answer. A type of its own, because futures that hold a boxed `dyn Error` are not seen to be `Send`.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PeerError(tower::BoxError);
 
 /// The address cannot be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,18 +78,13 @@ impl NetworkDial {
         channels_per_peer: usize,
         connect: impl Fn(Endpoint) -> Channel + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            channels_per_peer: channels_per_peer.max(1),
-            connect: Box::new(connect),
-        }
+        Self { channels_per_peer: channels_per_peer.max(1), connect: Box::new(connect) }
     }
 }
 
 impl Dial for NetworkDial {
     fn dial(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
-        let invalid = || InvalidAddress {
-            address: address.to_owned(),
-        };
+        let invalid = || InvalidAddress { address: address.to_owned() };
         let uri: Uri = address.parse().map_err(|_| invalid())?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             return Err(invalid());
@@ -96,9 +96,8 @@ impl Dial for NetworkDial {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
-        let channels: Vec<_> = (0..self.channels_per_peer)
-            .map(|_| (self.connect)(endpoint.clone()))
-            .collect();
+        let channels: Vec<_> =
+            (0..self.channels_per_peer).map(|_| (self.connect)(endpoint.clone())).collect();
         Ok(in_turns(channels))
     }
 }
@@ -110,12 +109,7 @@ fn in_turns(channels: Vec<Channel>) -> PeerChannel {
     BoxCloneSyncService::new(service_fn(move |request: Request<Body>| {
         let turn = next.fetch_add(1, Ordering::Relaxed) % channels.len();
         let channel = channels[turn].clone();
-        async move {
-            channel
-                .oneshot(request)
-                .await
-                .map_err(tower::BoxError::from)
-        }
+        async move { channel.oneshot(request).await.map_err(|error| PeerError(error.into())) }
     }))
 }
 
@@ -129,10 +123,7 @@ pub struct LocalDial {
 impl LocalDial {
     /// No services yet; what is not added goes to `others`.
     pub fn new(others: Dialer) -> Self {
-        Self {
-            services: Mutex::default(),
-            others,
-        }
+        Self { services: Mutex::default(), others }
     }
 
     /// Makes `routes` reachable at `address`; each request runs as a task of its own on `spawner`, as it would
@@ -156,6 +147,12 @@ impl Dial for LocalDial {
 fn local(routes: axum::Router, spawner: Spawner) -> PeerChannel {
     BoxCloneSyncService::new(service_fn(move |request: Request<Body>| {
         let answer = spawner.spawn(routes.clone().oneshot(request.map(axum::body::Body::new)));
-        async move { Ok(answer.await??.map(Body::new)) }
+        async move {
+            match answer.await {
+                Ok(Ok(response)) => Ok(response.map(Body::new)),
+                Ok(Err(never)) => match never {},
+                Err(panicked) => Err(PeerError(panicked.into())),
+            }
+        }
     }))
 }

@@ -65,9 +65,7 @@ pub struct Guard {
 
 /// True for requests that speak gRPC.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("application/grpc"))
 }
 
@@ -81,9 +79,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         path = request.uri().path(),
     );
     request.extensions_mut().insert(id.clone());
-    let answer = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span.clone());
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
     let answer = match deadline {
         None => Some(answer.await),
         Some(bound) => guard.clock.timeout(bound, answer).await.ok(),
@@ -93,15 +89,9 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         Some(Err(panic)) => {
             let panic = panic_text(&*panic);
             span.in_scope(|| tracing::error!(panic, "request panicked"));
-            failed(
-                grpc,
-                &Status::internal("internal error: report it with the request id"),
-            )
+            failed(grpc, &Status::internal("internal error: report it with the request id"))
         }
-        None => failed(
-            grpc,
-            &Status::deadline_exceeded("the deadline of the request has passed"),
-        ),
+        None => failed(grpc, &Status::deadline_exceeded("the deadline of the request has passed")),
     };
     if let Ok(id) = id.as_str().parse() {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -120,8 +110,7 @@ fn failed(grpc: bool, status: &Status) -> Response {
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
 }
 
 /// The header `grpc-timeout`: up to 8 digits and a unit (gRPC over HTTP/2, "Requests"). It bounds the time to the

@@ -65,12 +65,7 @@ pub async fn serve<L: Listen>(
     spawner: Spawner,
     mut drained: Drained,
 ) {
-    let connection = Connection {
-        routes,
-        limits,
-        clock: clock.clone(),
-        drained: drained.clone(),
-    };
+    let connection = Connection { routes, limits, clock: clock.clone(), drained: drained.clone() };
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut draining = drained.clone();
     let mut connections = JoinSet::new();

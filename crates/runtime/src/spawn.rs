@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Spawns tasks on one runtime. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +35,15 @@ impl Spawner {
     {
         self.0.spawn(future)
     }
+
+    /// Starts a task that belongs to `tasks`, and ends with it.
+    pub fn spawn_in<T, F>(&self, tasks: &mut JoinSet<T>, future: F)
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        tasks.spawn_on(future, &self.0);
+    }
 }
 
 /// Blocking work did not give a result.
@@ -57,11 +66,7 @@ pub struct Blocking(Option<mpsc::Sender<Job>>);
 
 impl fmt::Debug for Blocking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "Blocking(threads)"
-        } else {
-            "Blocking(inline)"
-        })
+        f.write_str(if self.0.is_some() { "Blocking(threads)" } else { "Blocking(inline)" })
     }
 }
 
@@ -85,19 +90,12 @@ impl Blocking {
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
             let work = move || {
-                let next = || {
-                    queue
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .blocking_recv()
-                };
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                 while let Some(job) = next() {
                     job();
                 }
             };
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(work)?;
+            std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
         }
         Ok(Self(Some(jobs)))
     }

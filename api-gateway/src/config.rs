@@ -1,0 +1,89 @@
+//! What can be set, and what it costs.
+
+use std::time::Duration;
+
+use cairn_replicas::SaveBounds;
+
+/// Settings of uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadConfig {
+    /// Memory for chunks in flight, all uploads together. A chunk takes its full size, whatever the number of
+    /// copies. More lets more uploads run at full speed; what has no share waits. At least 64 MiB, the size of
+    /// a large chunk. Default 128 MiB.
+    pub budget_bytes: u64,
+    /// Longest wait for a share of the budget before 503. Default 30 s.
+    pub budget_wait: Duration,
+    /// Chunks of one upload in flight. More hides slower fsyncs and costs memory. Default 3.
+    pub window_chunks: usize,
+    /// How much of a body of unknown length is read before the master is asked. Default 8 MiB, one chunk.
+    pub gather_bytes: u64,
+    /// Longest silence of a client within a body. Default 30 s; must be below the master's lease.
+    pub body_idle: Duration,
+    /// How much of a refused body is read on, so that its client reads the answer. Default 8 MiB.
+    pub refused_bytes: u64,
+    /// How long a refused body is read on. Default 2 s.
+    pub refused_time: Duration,
+    /// Bounds on saving one chunk.
+    pub save: SaveBounds,
+}
+
+impl Default for UploadConfig {
+    fn default() -> Self {
+        Self {
+            budget_bytes: 128 << 20,
+            budget_wait: Duration::from_secs(30),
+            window_chunks: 3,
+            gather_bytes: 8 << 20,
+            body_idle: Duration::from_secs(30),
+            refused_bytes: 8 << 20,
+            refused_time: Duration::from_secs(2),
+            save: SaveBounds::default(),
+        }
+    }
+}
+
+/// Settings of downloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DownloadConfig {
+    /// Memory for bytes on their way to clients, all downloads together. Default 64 MiB.
+    pub budget_bytes: u64,
+    /// Longest wait for a share of the budget before 503. Default 30 s.
+    pub budget_wait: Duration,
+    /// Chunks of one download fetched at once, the one being sent included. Default 2.
+    pub window_chunks: usize,
+    /// Longest wait for a node's answer, and between its frames, before the next copy is asked. Default 10 s.
+    pub stall: Duration,
+    /// Longest time a client may take no byte before its connection is broken. Default 60 s.
+    pub client_idle: Duration,
+}
+
+impl Default for DownloadConfig {
+    fn default() -> Self {
+        Self {
+            budget_bytes: 64 << 20,
+            budget_wait: Duration::from_secs(30),
+            window_chunks: 2,
+            stall: Duration::from_secs(10),
+            client_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Settings of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the chunk master is reached, e.g. `http://127.0.0.1:7000`.
+    pub master: String,
+    /// Uploads.
+    pub upload: UploadConfig,
+    /// Downloads.
+    pub download: DownloadConfig,
+}
+
+impl Config {
+    /// Defaults, with this master.
+    pub fn with_master(master: impl Into<String>) -> Self {
+        let (upload, download) = (UploadConfig::default(), DownloadConfig::default());
+        Self { master: master.into(), upload, download }
+    }
+}

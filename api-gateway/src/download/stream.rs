@@ -1,0 +1,277 @@
+//! Chunks in order, fetched ahead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_core::copies::{ChunkLocation, CopyReport};
+use cairn_core::ids::NodeId;
+use cairn_core::names::{BucketName, ObjectKey};
+use cairn_core::object::ObjectInfo;
+use cairn_core::range::ByteRange;
+use cairn_proto::WireError;
+use cairn_replicas::{Fetch, Replicas, Run, fetch};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::locate::{What, locate, stat};
+use super::{DownloadError, Located};
+use crate::budget::{Budget, Share};
+use crate::config::DownloadConfig;
+use crate::gateway::Seams;
+use crate::master::{CallContext, Master};
+use crate::nodes::Nodes;
+use crate::reports::Reports;
+
+/// Frames of one chunk that may wait for the client; with the one in hand this is what a share of the budget covers.
+const FRAMES_AHEAD: usize = 3;
+/// Largest frame.
+const FRAME_BYTES: u64 = cairn_proto::MAX_FRAME_BYTES as u64;
+
+struct Shared {
+    config: DownloadConfig,
+    master: Master,
+    replicas: Arc<dyn Replicas>,
+    reports: Reports,
+    budget: Budget,
+    seams: Seams,
+}
+
+/// Reads files. Cheap to clone.
+#[derive(Clone)]
+pub struct Downloads(Arc<Shared>);
+
+impl std::fmt::Debug for Downloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Downloads").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// A body whose first bytes have been read.
+pub struct Opened {
+    /// The node that served the first byte; nothing for an empty range.
+    pub served_by: Option<NodeId>,
+    /// All bytes of the range, in order.
+    pub body: BoxStream<'static, Result<Bytes, DownloadError>>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("served_by", &self.served_by).finish_non_exhaustive()
+    }
+}
+
+impl Downloads {
+    pub(crate) fn new(
+        config: DownloadConfig,
+        master: Master,
+        nodes: Nodes,
+        reports: Reports,
+        seams: Seams,
+    ) -> Self {
+        let budget = Budget::new(config.budget_bytes, seams.clock.clone());
+        let replicas: Arc<dyn Replicas> = Arc::new(nodes);
+        Self(Arc::new(Shared { config, master, replicas, reports, budget, seams }))
+    }
+
+    /// What is known of a file.
+    ///
+    /// # Errors
+    /// [`DownloadError::Master`] when it does not exist or the master cannot be reached.
+    pub async fn stat(
+        &self,
+        context: &CallContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<ObjectInfo, DownloadError> {
+        stat(&self.0.master, context, bucket, key).await
+    }
+
+    /// What is known of a file, and where it begins.
+    ///
+    /// # Errors
+    /// As [`Self::stat`].
+    pub async fn locate(
+        &self,
+        context: &CallContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<Located, DownloadError> {
+        let what = What { bucket, key, version: None };
+        locate(&self.0.master, context, what, ByteRange::whole(0)).await
+    }
+
+    /// Opens a range of a located version and waits for its first bytes.
+    ///
+    /// # Errors
+    /// [`DownloadError`] when the first bytes cannot be read.
+    pub async fn open(
+        &self,
+        context: CallContext,
+        located: Located,
+        range: ByteRange,
+    ) -> Result<Opened, DownloadError> {
+        let mut reading = Reading::new(Arc::clone(&self.0), context, located, range);
+        let first = reading.next().await?;
+        let served_by = first.as_ref().map(|run| run.node);
+        let first = stream::iter(first.map(|run| Ok(run.bytes)));
+        let rest = stream::unfold(Some(reading), |reading| async {
+            let mut reading = reading?;
+            match reading.next().await {
+                Ok(Some(run)) => Some((Ok(run.bytes), Some(reading))),
+                Ok(None) => {
+                    reading.ended("done");
+                    None
+                }
+                Err(error) => {
+                    let id = &reading.context.request_id;
+                    tracing::warn!(request_id = %id, %error, "download broken off");
+                    reading.ended(error.reason().as_str_name());
+                    Some((Err(error), None))
+                }
+            }
+        });
+        Ok(Opened { served_by, body: first.chain(rest).boxed() })
+    }
+}
+
+/// A chunk that is being fetched by a task of its own, which ends when this is dropped.
+type Ahead = mpsc::Receiver<Result<Run, DownloadError>>;
+
+struct Reading {
+    shared: Arc<Shared>,
+    context: CallContext,
+    object: ObjectInfo,
+    range: ByteRange,
+    /// Located and not yet fetched.
+    located: VecDeque<ChunkLocation>,
+    /// Where the next page begins.
+    next_page: Option<u64>,
+    /// Next byte to be fetched.
+    position: u64,
+    ahead: VecDeque<Ahead>,
+}
+
+impl Reading {
+    fn new(shared: Arc<Shared>, context: CallContext, located: Located, range: ByteRange) -> Self {
+        let Located { object, chunks, next_offset } = located;
+        let mut reading = Self {
+            shared,
+            context,
+            object,
+            range,
+            located: chunks.into(),
+            next_page: next_offset,
+            position: range.offset,
+            ahead: VecDeque::new(),
+        };
+        reading.skip_to_range();
+        reading
+    }
+
+    /// The first page begins at the start of the file; a range may begin elsewhere.
+    fn skip_to_range(&mut self) {
+        let start = self.range.offset;
+        self.located.retain(|chunk| chunk.offset + chunk.length > start);
+        if self.located.is_empty() && self.next_page.is_some() {
+            self.next_page = Some(start);
+        }
+    }
+
+    fn ended(&self, outcome: &str) {
+        self.shared.seams.metrics.download_ended(outcome);
+    }
+
+    /// The next bytes; nothing at the end.
+    async fn next(&mut self) -> Result<Option<Run>, DownloadError> {
+        loop {
+            self.fetch_ahead().await?;
+            let Some(current) = self.ahead.front_mut() else { return Ok(None) };
+            match current.recv().await {
+                Some(Ok(run)) => {
+                    self.shared.seams.metrics.sent(run.bytes.len() as u64);
+                    return Ok(Some(run));
+                }
+                Some(Err(error)) => return Err(error),
+                None => drop(self.ahead.pop_front()),
+            }
+        }
+    }
+
+    /// Starts fetching until the window is full.
+    async fn fetch_ahead(&mut self) -> Result<(), DownloadError> {
+        while self.position < self.range.end()
+            && self.ahead.len() < self.shared.config.window_chunks
+        {
+            let Some(location) = self.next_chunk().await? else {
+                return Err(DownloadError::Gap { offset: self.position });
+            };
+            let within = ByteRange::within(
+                self.position - location.offset,
+                self.range.end() - self.position,
+                location.length,
+            );
+            let bytes = within.length.min(FRAME_BYTES * (FRAMES_AHEAD as u64 + 1));
+            let config = &self.shared.config;
+            let share = match self.ahead.is_empty() {
+                true => self.shared.budget.take(bytes, config.budget_wait).await?,
+                // Only what is needed now is waited for; fetching ahead is a luxury.
+                false if self.shared.budget.free() < bytes => {
+                    self.located.push_front(location);
+                    return Ok(());
+                }
+                false => self.shared.budget.take(bytes, config.budget_wait).await?,
+            };
+            self.position += within.length;
+            let ahead = self.start(location, within, share);
+            self.ahead.push_back(ahead);
+        }
+        Ok(())
+    }
+
+    /// The chunk that holds the current position.
+    async fn next_chunk(&mut self) -> Result<Option<ChunkLocation>, DownloadError> {
+        if self.located.is_empty() && self.next_page.is_some() {
+            let (bucket, key) = (&self.object.bucket, &self.object.key);
+            let what = What { bucket, key, version: Some(self.object.version) };
+            let (offset, length) = (self.position, self.range.end() - self.position);
+            let range = ByteRange { offset, length };
+            let page = locate(&self.shared.master, &self.context, what, range).await?;
+            self.located = page.chunks.into();
+            self.next_page = page.next_offset;
+        }
+        let position = self.position;
+        let holds =
+            |chunk: &ChunkLocation| (chunk.offset..chunk.offset + chunk.length).contains(&position);
+        Ok(self.located.pop_front().filter(holds))
+    }
+
+    fn start(&self, location: ChunkLocation, range: ByteRange, share: Share) -> Ahead {
+        let reports = self.shared.reports.clone();
+        let runs = fetch(Fetch {
+            location,
+            range,
+            replicas: Arc::clone(&self.shared.replicas),
+            report: Arc::new(move |report: CopyReport| reports.push(report)),
+            stall: self.shared.config.stall,
+            clock: self.shared.seams.clock.clone(),
+            hashing: self.shared.seams.hashing.clone(),
+        });
+        let (sender, ahead) = mpsc::channel(FRAMES_AHEAD);
+        let (clock, idle) = (self.shared.seams.clock.clone(), self.shared.config.client_idle);
+        self.shared.seams.spawner.spawn(async move {
+            let _share = share;
+            let mut runs = std::pin::pin!(runs);
+            while let Some(run) = runs.next().await {
+                let sent = sender.send(run.map_err(DownloadError::from));
+                match clock.timeout(idle, sent).await {
+                    Ok(Ok(())) => {}
+                    // The reader is gone, or its client takes nothing: the closed channel tells the reader.
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        });
+        ahead
+    }
+}

@@ -1,0 +1,117 @@
+//! The composition root of a gateway.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
+use cairn_runtime::ops::Readiness;
+use cairn_runtime::request::{Guard, guard};
+use cairn_runtime::{Blocking, Clock, Dialer, Drained, Entropy, InvalidAddress, Spawner};
+
+use crate::config::Config;
+use crate::download::Downloads;
+use crate::files_grpc;
+use crate::master::Master;
+use crate::metrics::GatewayMetrics;
+use crate::namespace::Namespace;
+use crate::nodes::Nodes;
+use crate::reports;
+use crate::rest;
+use crate::upload::Uploads;
+
+/// What a gateway is given.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Where its tasks run.
+    pub spawner: Spawner,
+    /// Where it hashes.
+    pub hashing: Blocking,
+    /// How it reaches master and nodes.
+    pub dialer: Dialer,
+    /// Tells it to stop.
+    pub drained: Drained,
+    /// What it counts.
+    pub metrics: GatewayMetrics,
+}
+
+/// What handlers work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Stores files.
+    pub uploads: Uploads,
+    /// Reads files.
+    pub downloads: Downloads,
+    /// Lists and deletes files.
+    pub namespace: Namespace,
+}
+
+/// A gateway that has been built.
+#[derive(Debug)]
+pub struct Gateway {
+    routes: Router,
+    health: Health,
+    nodes: Nodes,
+}
+
+impl Gateway {
+    /// Builds a gateway and starts following the master's nodes.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] when the master's address is none.
+    pub fn build(config: &Config, seams: Seams) -> Result<Self, InvalidAddress> {
+        let master = Master::new(
+            seams.dialer.dial(&config.master)?,
+            seams.clock.clone(),
+            seams.entropy.clone(),
+        );
+        let nodes = Nodes::new(seams.dialer.clone());
+        let (reports, delivery) = reports::channel(seams.metrics.clone());
+        let Seams { clock, spawner, drained, .. } = &seams;
+        spawner.spawn(nodes.clone().follow(master.clone(), clock.clone(), drained.clone()));
+        spawner.spawn(delivery.run(master.clone(), clock.clone(), drained.clone()));
+        let files = Files {
+            uploads: Uploads::new(config.upload, master.clone(), nodes.clone(), seams.clone()),
+            downloads: Downloads::new(
+                config.download,
+                master.clone(),
+                nodes.clone(),
+                reports,
+                seams.clone(),
+            ),
+            namespace: Namespace::new(master),
+        };
+        let Seams { clock, entropy, .. } = seams;
+        let guard = Guard { service: "gateway", clock, entropy };
+        let (routes, health) = routes(files, guard);
+        Ok(Self { routes, health, nodes })
+    }
+
+    /// REST and gRPC on one port, told apart by the content type.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
+    }
+
+    /// Tells gRPC clients whether the gateway serves.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Ready when it knows a node that takes chunks.
+    pub fn require_ready(&self, readiness: &Readiness) {
+        let nodes = self.nodes.clone();
+        readiness.require("gateway", move || match nodes.up() {
+            0 => Err("no storage node is up, or the master is away".to_owned()),
+            _ => Ok(()),
+        });
+    }
+}
+
+fn routes(files: Files, with: Guard) -> (Router, Health) {
+    let service = files_grpc::service(files.clone());
+    let (grpc, health) = GrpcServices::new().with(service).build(with.clone());
+    let rest = rest::routes(files).layer(from_fn_with_state(with, guard));
+    (beside_http(grpc, rest), health)
+}

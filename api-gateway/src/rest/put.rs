@@ -1,0 +1,127 @@
+//! PUT stores or replaces; POST stores a new name or answers 409.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use cairn_core::digest::Sha256;
+use cairn_core::object::{ObjectMeta, WriteCondition};
+use futures_util::StreamExt;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::conditions::write_condition;
+use super::file::{FileJson, META_PREFIX, REPR_DIGEST, read_repr_digest, validators};
+use super::path::Place;
+use super::problem::Problem;
+use crate::gateway::Files;
+use crate::master::CallContext;
+use crate::upload::{BodyError, NewFile, StoredFile};
+
+/// What the acknowledgement means.
+const CAIRN_RECEIPT: HeaderName = HeaderName::from_static("cairn-receipt");
+
+pub(super) async fn put(
+    files: &Files,
+    context: CallContext,
+    place: Place,
+    request: Request,
+) -> Result<Response, Problem> {
+    let condition = write_condition(request.headers())?;
+    // `If-None-Match: *` is a condition of the client: 412, where POST's own rule is a conflict.
+    let create_only = condition.must_not_exist;
+    let stored = store(files, context, place, request, condition).await;
+    stored.map_err(|problem| if create_only { problem.exists_as_precondition() } else { problem })
+}
+
+pub(super) async fn post(
+    files: &Files,
+    context: CallContext,
+    place: Place,
+    request: Request,
+) -> Result<Response, Problem> {
+    store(files, context, place, request, WriteCondition::create_only()).await
+}
+
+async fn store(
+    files: &Files,
+    context: CallContext,
+    place: Place,
+    request: Request,
+    condition: WriteCondition,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let file = new_file(&head, place, condition)?;
+    let waits_for_continue = head
+        .headers
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let body = pieces(body);
+    let stored = files.uploads.store(context, file, body, waits_for_continue).await;
+    stored.map(|stored| answer(&stored)).map_err(|error| {
+        tracing::info!(%error, "not stored");
+        Problem::of(&error)
+    })
+}
+
+fn new_file(head: &Parts, place: Place, condition: WriteCondition) -> Result<NewFile, Problem> {
+    Ok(NewFile {
+        bucket: place.bucket,
+        key: place.key,
+        length: length(&head.headers)?,
+        sha256: announced_digest(&head.headers)?,
+        meta: meta(&head.headers)?,
+        condition,
+    })
+}
+
+fn pieces(body: Body) -> crate::upload::Body {
+    let broken = |error: axum::Error| BodyError(error.to_string());
+    body.into_data_stream().map(move |piece| piece.map_err(broken)).boxed()
+}
+
+/// The announced length. HTTP/1 has refused contradictory ones before this.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || Problem::bad_request("Content-Length: give the number of bytes of the body");
+    length.map(Some).ok_or_else(wrong)
+}
+
+fn announced_digest(headers: &HeaderMap) -> Result<Option<Sha256>, Problem> {
+    let Some(value) = headers.get(REPR_DIGEST) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::bad_request("Repr-Digest: not readable"))?;
+    read_repr_digest(text).map_err(Problem::bad_request)
+}
+
+/// `Content-Type` and `Cairn-Meta-…`.
+fn meta(headers: &HeaderMap) -> Result<ObjectMeta, Problem> {
+    let text = |name: &HeaderName, value: &HeaderValue| {
+        let text = std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+        text.map_err(|_| Problem::bad_request(format!("{name}: use UTF-8")))
+    };
+    let content_type =
+        headers.get(CONTENT_TYPE).map(|value| text(&CONTENT_TYPE, value)).transpose()?;
+    let mut user = Vec::new();
+    for (name, value) in headers {
+        if let Some(own) = name.as_str().strip_prefix(META_PREFIX) {
+            user.push((own.to_owned(), text(name, value)?));
+        }
+    }
+    Ok(ObjectMeta::new(content_type, user)?)
+}
+
+fn answer(stored: &StoredFile) -> Response {
+    let status = if stored.replaced { StatusCode::OK } else { StatusCode::CREATED };
+    let mut headers = validators(&stored.object);
+    if let Ok(receipt) = HeaderValue::from_str(&stored.durability.to_string()) {
+        headers.insert(CAIRN_RECEIPT, receipt);
+    }
+    let mut described = super::file::headers(&stored.object);
+    for name in [REPR_DIGEST, HeaderName::from_static("cairn-root")] {
+        if let Some(value) = described.remove(&name) {
+            headers.insert(name, value);
+        }
+    }
+    (status, headers, axum::Json(FileJson::from(&stored.object))).into_response()
+}

@@ -1,0 +1,302 @@
+//! Cuts a body into chunks and keeps a window of them in flight.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
+use cairn_core::copies::{ChunkPlacement, ChunkReceipt, ChunkWant};
+use cairn_core::digest::ChunkHash;
+use cairn_core::ids::{BlobId, ChunkId, ChunkIndex};
+use cairn_replicas::{BufferReader, ChunkBuffer, SaveChunk, save};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::error::UploadError;
+use super::hash::{FileDigests, HashPipe};
+use super::session::{Begun, PLACED_AT_ONCE, Session};
+use super::store::Shared;
+use crate::budget::Share;
+
+/// Receipts handed over by one call. A commit carries what is left.
+const CONFIRM_BATCH: usize = 32;
+
+/// A chunk that is being filled.
+struct Filling {
+    index: ChunkIndex,
+    buffer: ChunkBuffer,
+    copies: Copies,
+}
+
+/// Whether a chunk's copies are written while it is filled.
+enum Copies {
+    /// They are; this tells them of the end.
+    Running(oneshot::Sender<Closed>),
+    /// Quota for the whole chunk is not reserved: the copies are written once the chunk is whole, and
+    /// exactly that is reserved.
+    WaitForQuota(Share),
+}
+
+/// A chunk that is whole, and its hash to come.
+struct Closed {
+    buffer: ChunkBuffer,
+    hash: oneshot::Receiver<ChunkHash>,
+}
+
+/// Takes a body and gives receipts.
+pub(super) struct Chunks {
+    shared: Arc<Shared>,
+    session: Session,
+    blob: BlobId,
+    sizes: ChunkSizes,
+    copies: usize,
+    /// The length, when it is known: then all of it is reserved.
+    length: Option<u64>,
+    reserved: u64,
+    received: u64,
+    next_index: ChunkIndex,
+    placements: VecDeque<ChunkPlacement>,
+    filling: Option<Filling>,
+    /// Memory that the start of the body was gathered with.
+    gathered: Option<Share>,
+    saving: JoinSet<Result<ChunkReceipt, UploadError>>,
+    receipts: Vec<ChunkReceipt>,
+    hashes: HashPipe,
+}
+
+/// What a body became.
+pub(super) struct Cut {
+    pub(super) length: u64,
+    pub(super) digests: FileDigests,
+    /// Receipts that were not confirmed yet.
+    pub(super) receipts: Vec<ChunkReceipt>,
+}
+
+impl Chunks {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        session: Session,
+        begun: Begun,
+        length: Option<u64>,
+        gathered: Option<Share>,
+    ) -> Self {
+        let hashes = HashPipe::start(&shared.seams.spawner, shared.seams.hashing.clone());
+        Self {
+            shared,
+            session,
+            blob: begun.blob,
+            sizes: begun.sizes,
+            copies: begun.copies,
+            length,
+            reserved: begun.reserved,
+            received: 0,
+            next_index: 0,
+            placements: begun.placements.into(),
+            filling: None,
+            gathered,
+            saving: JoinSet::new(),
+            receipts: Vec::new(),
+            hashes,
+        }
+    }
+
+    /// Takes the next bytes of the body.
+    pub(super) async fn push(&mut self, mut bytes: Bytes) -> Result<(), UploadError> {
+        let received = self.received + bytes.len() as u64;
+        if let Some(announced) = self.length.filter(|announced| received > *announced) {
+            return Err(UploadError::Length { announced, received });
+        }
+        if received > MAX_FILE_BYTES {
+            return Err(UploadError::TooLarge);
+        }
+        while !bytes.is_empty() {
+            let mut filling = match self.filling.take() {
+                Some(filling) => filling,
+                None => self.open().await?,
+            };
+            let room = self.sizes.capacity(filling.index) - filling.buffer.length();
+            let take = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+            let part = bytes.split_to(take);
+            self.received += part.len() as u64;
+            self.hashes.bytes(part.clone()).await?;
+            filling.buffer.push(part);
+            if filling.buffer.length() == self.sizes.capacity(filling.index) {
+                self.close(filling).await?;
+            } else {
+                self.filling = Some(filling);
+            }
+        }
+        Ok(())
+    }
+
+    /// The body has ended: waits for all copies and hashes.
+    pub(super) async fn finish(mut self) -> Result<Cut, UploadError> {
+        if let Some(announced) = self.length.filter(|announced| *announced != self.received) {
+            return Err(UploadError::Length { announced, received: self.received });
+        }
+        if let Some(filling) = self.filling.take() {
+            self.close(filling).await?;
+        }
+        while !self.saving.is_empty() {
+            self.one_saved().await?;
+        }
+        let digests = self.hashes.end_of_file().await?;
+        Ok(Cut { length: self.received, digests, receipts: self.receipts })
+    }
+
+    /// Opens the next chunk: a place in the window, memory, quota, and its copies.
+    async fn open(&mut self) -> Result<Filling, UploadError> {
+        while self.saving.len() >= self.shared.config.window_chunks {
+            self.one_saved().await?;
+        }
+        let index = self.next_index;
+        self.next_index += 1;
+        let share = self.share(index).await?;
+        let buffer = ChunkBuffer::new(ChunkId::new(self.blob, index));
+        let copies = if self.has_quota(index).await? {
+            let placement = self.placement(index).await?;
+            Copies::Running(self.save(placement, buffer.reader(), share))
+        } else {
+            Copies::WaitForQuota(share)
+        };
+        Ok(Filling { index, buffer, copies })
+    }
+
+    /// The chunk is whole.
+    async fn close(&mut self, filling: Filling) -> Result<(), UploadError> {
+        let Filling { index, buffer, copies } = filling;
+        let hash = self.hashes.end_of_chunk().await?;
+        let end = match copies {
+            Copies::Running(end) => end,
+            Copies::WaitForQuota(share) => {
+                self.reserve_received().await?;
+                let placement = self.placement(index).await?;
+                self.save(placement, buffer.reader(), share)
+            }
+        };
+        // A receiver that is gone belongs to a save that has failed; its result tells why.
+        let _ = end.send(Closed { buffer, hash });
+        Ok(())
+    }
+
+    /// Memory for chunk `index`. The first one lives in what the start of the body was gathered with.
+    async fn share(&mut self, index: ChunkIndex) -> Result<Share, UploadError> {
+        if let Some(share) = self.gathered.take() {
+            return Ok(share);
+        }
+        let bytes = self.expected_length(index);
+        Ok(self.shared.uploads.take(bytes, self.shared.config.budget_wait).await?)
+    }
+
+    /// Whether all that chunk `index` can have is reserved, after asking for more.
+    async fn has_quota(&mut self, index: ChunkIndex) -> Result<bool, UploadError> {
+        let end = self.sizes.offset(index) + self.expected_length(index);
+        if self.length.is_none() && self.reserved < end {
+            let wants = self.wants(index);
+            self.allocate(wants).await?;
+        }
+        Ok(self.length.is_some() || self.reserved >= end)
+    }
+
+    /// Reserves exactly what was received, where no more can be had.
+    async fn reserve_received(&mut self) -> Result<(), UploadError> {
+        if self.reserved < self.received { self.allocate(Vec::new()).await } else { Ok(()) }
+    }
+
+    /// Where chunk `index` goes.
+    async fn placement(&mut self, index: ChunkIndex) -> Result<ChunkPlacement, UploadError> {
+        if self.placements.front().is_none_or(|placement| placement.index != index) {
+            self.placements.clear();
+            let wants = self.wants(index);
+            self.allocate(wants).await?;
+        }
+        let placement = self.placements.pop_front().filter(|placement| placement.index == index);
+        placement.ok_or(UploadError::Internal("the master placed another chunk than was asked"))
+    }
+
+    /// The next chunks from `index` on.
+    fn wants(&self, index: ChunkIndex) -> Vec<ChunkWant> {
+        let end = self.length.and_then(|length| self.sizes.count(length)).unwrap_or(u32::MAX);
+        let want = |index| ChunkWant {
+            index,
+            length: self.expected_length(index),
+            copies: self.copies,
+            holders: Vec::new(),
+            failed: Vec::new(),
+        };
+        (index..end.min(index.saturating_add(PLACED_AT_ONCE))).map(want).collect()
+    }
+
+    async fn allocate(&mut self, wants: Vec<ChunkWant>) -> Result<(), UploadError> {
+        let (reserved, placements) = self.session.allocate(self.received, wants).await?;
+        self.reserved = self.reserved.max(reserved);
+        if !placements.is_empty() {
+            self.placements = placements.into();
+        }
+        Ok(())
+    }
+
+    /// Starts writing the copies of a chunk.
+    fn save(
+        &mut self,
+        placement: ChunkPlacement,
+        reader: BufferReader,
+        share: Share,
+    ) -> oneshot::Sender<Closed> {
+        let (end, closed) = oneshot::channel();
+        let plan = SaveChunk {
+            chunk: ChunkId::new(self.blob, placement.index),
+            reserve: self.expected_length(placement.index),
+            places: placement.places,
+        };
+        let (shared, session) = (Arc::clone(&self.shared), self.session.clone());
+        let saving = save_chunk(shared, session, plan, reader, closed, share);
+        self.shared.seams.spawner.spawn_in(&mut self.saving, saving);
+        end
+    }
+
+    /// Waits for one chunk's copies; receipts are confirmed in batches.
+    async fn one_saved(&mut self) -> Result<(), UploadError> {
+        let Some(saved) = self.saving.join_next().await else { return Ok(()) };
+        self.receipts.push(saved.map_err(|_| UploadError::Internal("a save panicked"))??);
+        if self.receipts.len() >= CONFIRM_BATCH {
+            self.session.confirm(mem::take(&mut self.receipts)).await?;
+        }
+        Ok(())
+    }
+
+    /// The most that chunk `index` can have.
+    fn expected_length(&self, index: ChunkIndex) -> u64 {
+        match self.length {
+            Some(length) => self.sizes.length(index, length),
+            None => self.sizes.capacity(index),
+        }
+    }
+}
+
+/// Writes the copies of one chunk while it is filled.
+async fn save_chunk(
+    shared: Arc<Shared>,
+    session: Session,
+    plan: SaveChunk,
+    reader: BufferReader,
+    closed: oneshot::Receiver<Closed>,
+    _share: Share,
+) -> Result<ChunkReceipt, UploadError> {
+    let index = plan.chunk.index;
+    let end = async {
+        let Closed { buffer, hash } = closed.await.ok()?;
+        Some(buffer.end(hash.await.ok()?))
+    };
+    let bounds = shared.config.save;
+    let saved = save(plan, &reader, &shared.nodes, &session, bounds, &shared.seams.clock);
+    let (end, saved) = tokio::join!(end, saved);
+    let saved = saved.map_err(|error| match error.no_replacement {
+        Some(error) => error,
+        None => UploadError::Copies { index, problem: error.to_string() },
+    })?;
+    shared.seams.metrics.replaced(saved.failures.len());
+    let end = end.ok_or(UploadError::Internal("a chunk was saved that never ended"))?;
+    Ok(ChunkReceipt { index, length: end.length, hash: end.hash, copies: saved.copies })
+}

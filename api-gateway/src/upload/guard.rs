@@ -1,0 +1,55 @@
+//! Owns an upload until it is committed: dropped before that, it gives reservation and copies back.
+
+use cairn_runtime::{Clock, Spawner};
+use tokio::task::JoinHandle;
+
+use super::session::Session;
+
+/// Aborts its upload when dropped, unless [`Self::committed`] was called.
+#[derive(Debug)]
+pub(super) struct UploadGuard {
+    session: Option<Session>,
+    spawner: Spawner,
+    renewing: Option<JoinHandle<()>>,
+}
+
+impl UploadGuard {
+    pub(super) fn new(session: Session, spawner: Spawner) -> Self {
+        Self { session: Some(session), spawner, renewing: None }
+    }
+
+    /// Keeps the lease for as long as the guard lives. What may hang is bounded elsewhere: a silent client by the idle
+    /// bound, a silent node by the bound on receipts.
+    pub(super) fn keep_lease(&mut self, lease: std::time::Duration, clock: Clock) {
+        let Some(session) = self.session.clone() else { return };
+        self.renewing = Some(self.spawner.spawn(async move {
+            loop {
+                clock.sleep(lease / 3).await;
+                if let Err(error) = session.renew().await {
+                    tracing::warn!(upload = %session.upload, %error, "lease not renewed");
+                }
+            }
+        }));
+    }
+
+    /// The version stands: nothing to give back.
+    pub(super) fn committed(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for UploadGuard {
+    fn drop(&mut self) {
+        if let Some(renewing) = self.renewing.take() {
+            renewing.abort();
+        }
+        let Some(session) = self.session.take() else { return };
+        self.spawner.spawn(async move {
+            match session.abort().await {
+                Ok(()) => tracing::debug!(upload = %session.upload, "upload given up"),
+                // The sweeper gives it up when its lease ends.
+                Err(error) => tracing::warn!(upload = %session.upload, %error, "abort failed"),
+            }
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! The steps of storing a file, in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_core::chunking::MAX_FILE_BYTES;
+use cairn_core::ids::UploadId;
+use cairn_proto::WireError;
+use cairn_proto::v1::master_client::MasterClient;
+use cairn_runtime::{Clock, PeerChannel};
+use futures_util::StreamExt;
+
+use super::chunks::Chunks;
+use super::commit::commit;
+use super::error::UploadError;
+use super::gather::{Gathered, gather};
+use super::guard::UploadGuard;
+use super::session::Session;
+use super::{Body, NewFile, StoredFile};
+use crate::budget::{Budget, Share};
+use crate::config::UploadConfig;
+use crate::gateway::Seams;
+use crate::master::{CallContext, Master};
+use crate::nodes::Nodes;
+
+/// The generated client of the master.
+pub(super) type Client = MasterClient<PeerChannel>;
+
+/// What all uploads share.
+pub(super) struct Shared {
+    pub(super) config: UploadConfig,
+    pub(super) master: Master,
+    pub(super) nodes: Nodes,
+    pub(super) uploads: Budget,
+    pub(super) seams: Seams,
+}
+
+/// Stores files. Cheap to clone.
+#[derive(Clone)]
+pub struct Uploads(Arc<Shared>);
+
+impl std::fmt::Debug for Uploads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uploads").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// A body with a bound on silence.
+pub(super) struct BodyReader {
+    body: Body,
+    /// The client waits for a `100 Continue`, which the first read sends.
+    waits_for_continue: bool,
+    ended: bool,
+    idle: Duration,
+    clock: Clock,
+}
+
+impl BodyReader {
+    /// The next bytes; nothing at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
+        self.waits_for_continue = false;
+        let next = self.clock.timeout(self.idle, self.body.next()).await;
+        match next.map_err(|_| UploadError::Idle(self.idle))? {
+            Some(piece) => Ok(Some(piece?)),
+            None => {
+                self.ended = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads on for a while after a refusal, so that the client reads the answer instead of a reset.
+    async fn drain(mut self, bytes: u64, time: Duration) {
+        if self.ended || self.waits_for_continue {
+            return;
+        }
+        let clock = self.clock.clone();
+        let read = async {
+            let mut left = bytes;
+            while let Ok(Some(piece)) = self.next().await {
+                match left.checked_sub(piece.len() as u64) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        // Whoever still sends after that has stopped listening.
+        let _ = clock.timeout(time, read).await;
+    }
+}
+
+impl Uploads {
+    pub(crate) fn new(config: UploadConfig, master: Master, nodes: Nodes, seams: Seams) -> Self {
+        let uploads = Budget::new(config.budget_bytes, seams.clock.clone());
+        Self(Arc::new(Shared { config, master, nodes, uploads, seams }))
+    }
+
+    /// Stores a file: when this returns, it is fsynced on the copies that the answer names.
+    ///
+    /// # Errors
+    /// [`UploadError`]; nothing is stored then, unless the outcome of the commit is unknown.
+    pub async fn store(
+        &self,
+        context: CallContext,
+        file: NewFile,
+        body: Body,
+        waits_for_continue: bool,
+    ) -> Result<StoredFile, UploadError> {
+        let (idle, clock) = (self.0.config.body_idle, self.0.seams.clock.clone());
+        let mut body = BodyReader { body, waits_for_continue, ended: false, idle, clock };
+        let begun = self.0.seams.clock.monotonic();
+        let stored = self.store_from(context, &file, &mut body).await;
+        let metrics = &self.0.seams.metrics;
+        match &stored {
+            Ok(stored) => {
+                let took = self.0.seams.clock.monotonic().saturating_sub(begun);
+                metrics.stored(stored.object.length, took.as_secs_f64());
+            }
+            Err(error) => metrics.upload_ended(error.reason().as_str_name()),
+        }
+        if stored.is_err() {
+            let config = &self.0.config;
+            self.0.seams.spawner.spawn(body.drain(config.refused_bytes, config.refused_time));
+        }
+        stored
+    }
+
+    async fn store_from(
+        &self,
+        context: CallContext,
+        file: &NewFile,
+        body: &mut BodyReader,
+    ) -> Result<StoredFile, UploadError> {
+        let shared = &self.0;
+        if !shared.seams.drained.takes_work() {
+            return Err(UploadError::Stopping);
+        }
+        if file.length.is_some_and(|length| length > MAX_FILE_BYTES) {
+            return Err(UploadError::TooLarge);
+        }
+        let (length, start) = self.start(file, body).await?;
+        let session = self.session(context);
+        // Owned before the first call: a begin whose answer is lost is given back as well.
+        let mut guard = UploadGuard::new(session.clone(), shared.seams.spawner.clone());
+        let received = start.as_ref().map_or(0, |(gathered, _)| gathered.bytes);
+        let begun = session.begin(file, length, received).await?;
+        guard.keep_lease(begun.lease, shared.seams.clock.clone());
+
+        let (gathered, share) = start.unzip();
+        let gathered = gathered.unwrap_or(Gathered { pieces: Vec::new(), bytes: 0, ended: false });
+        let mut chunks = Chunks::new(Arc::clone(shared), session.clone(), begun, length, share);
+        for piece in gathered.pieces {
+            chunks.push(piece).await?;
+        }
+        if !gathered.ended {
+            while let Some(piece) = body.next().await? {
+                chunks.push(piece).await?;
+            }
+        }
+        let cut = chunks.finish().await?;
+        if file.sha256.is_some_and(|announced| announced != cut.digests.sha256) {
+            return Err(UploadError::Digest);
+        }
+        commit(&shared.seams.spawner, session, guard, cut).await
+    }
+
+    /// The length, when it is known, and what had to be read to learn it.
+    async fn start(
+        &self,
+        file: &NewFile,
+        body: &mut BodyReader,
+    ) -> Result<(Option<u64>, Option<(Gathered, Share)>), UploadError> {
+        if file.length.is_some() {
+            return Ok((file.length, None));
+        }
+        let config = &self.0.config;
+        let share = self.0.uploads.take(config.gather_bytes, config.budget_wait).await?;
+        let gathered = gather(body, config.gather_bytes).await?;
+        let length = gathered.ended.then_some(gathered.bytes);
+        Ok((length, Some((gathered, share))))
+    }
+
+    fn session(&self, context: CallContext) -> Session {
+        let upload = UploadId::from_uuid(self.0.seams.entropy.uuid_v7(&self.0.seams.clock));
+        Session { upload, context, master: self.0.master.clone() }
+    }
+}
