@@ -1,1 +1,193 @@
-//! The chunk master: catalog, quotas, placement, sweep
+//! The chunk master: it owns every fact about files, quotas and placement.
+//!
+//! ```text
+//! rpc/    one file per call of cairn.v1.Master      wire ─► domain ─► one transaction ─► wire
+//! admin/  the calls of cairn.v1.Admin
+//!   │
+//!   ├─► upload/  object/   what a call does to the catalog, as pure bounded closures over a transaction
+//!   │        └─► catalog/  the records, one file each ─► cairn-kv
+//!   ├─► nodes/             registry in memory, placement, channels to nodes
+//! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
+//! ```
+//!
+//! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
+//! lost; no lock is held across an await; nothing waits without a bound; a chunk is deleted on a node only
+//! when its blob is absent or Purging, which is final.
+
+mod accounts;
+mod admin;
+mod answer;
+mod catalog;
+mod config;
+mod error;
+mod master;
+mod metrics;
+mod nodes;
+mod object;
+mod rpc;
+mod sweep;
+mod upload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cairn_kv::Kv;
+use cairn_proto::MAX_MESSAGE_BYTES;
+use cairn_proto::v1::admin_server::AdminServer;
+use cairn_proto::v1::master_server::MasterServer;
+use cairn_runtime::{Clock, Dialer, Entropy, Spawner};
+use prometheus_client::registry::Registry as MetricsRegistry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use admin::service::AdminRpc;
+pub use config::Config;
+#[cfg(feature = "seeded-bugs")]
+pub use config::SeededBug;
+pub use rpc::service::MasterRpc;
+pub use sweep::SweepReport;
+
+use master::Master;
+
+/// Components that come from outside, so that a simulation can give its own.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    /// Time.
+    pub clock: Clock,
+    /// Randomness, for ids.
+    pub entropy: Entropy,
+    /// Where the master's loops run.
+    pub spawner: Spawner,
+    /// How nodes are reached.
+    pub dialer: Dialer,
+}
+
+/// The master does not start, or a pass of the sweep broke off. The text tells the operator why.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {cause}")]
+pub struct MasterError {
+    doing: &'static str,
+    cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl MasterError {
+    fn new<E: std::error::Error + Send + Sync + 'static>(
+        doing: &'static str,
+    ) -> impl Fn(E) -> Self {
+        move |cause| Self { doing, cause: Box::new(cause) }
+    }
+}
+
+/// The chunk master. Cheap to clone; clones are the same master.
+#[derive(Clone)]
+pub struct ChunkMaster {
+    master: Arc<Master>,
+    spawner: Spawner,
+    ready: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for ChunkMaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkMaster")
+            .field("config", &self.master.config)
+            .field("ready", &self.ready())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a master together. It does nothing before [`ChunkMaster::start`].
+pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
+    let Seams { clock, entropy, spawner, dialer } = seams;
+    let master = Master {
+        kv,
+        nodes: nodes::Registry::new(clock.clone(), config.liveness),
+        peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
+        sweeper: sweep::Sweeper::new(&clock),
+        metrics: metrics::Metrics::default(),
+        freed: watch::Sender::new(0),
+        stop: CancellationToken::new(),
+        config,
+        clock,
+        entropy,
+    };
+    ChunkMaster { master: Arc::new(master), spawner, ready: Arc::default() }
+}
+
+impl ChunkMaster {
+    /// `cairn.v1.Master`, for gateways and nodes. To be served once [`Self::start`] is done.
+    pub fn master_service(&self) -> MasterServer<MasterRpc> {
+        MasterServer::new(MasterRpc(Arc::clone(&self.master)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// `cairn.v1.Admin`, for the admin port.
+    pub fn admin_service(&self) -> AdminServer<AdminRpc> {
+        AdminServer::new(AdminRpc(Arc::clone(&self.master)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Shows the master's metrics in `registry`.
+    pub fn register_metrics(&self, registry: &mut MetricsRegistry) {
+        self.master.metrics.register(registry);
+    }
+
+    /// Makes the standard bucket, reads the nodes from the catalog and starts the loops. To be called once.
+    ///
+    /// # Errors
+    /// [`MasterError`] when the store cannot be read or written.
+    pub async fn start(&self) -> Result<(), MasterError> {
+        let master = &self.master;
+        let created = master::create_standard_bucket(&master.kv).await;
+        created.map_err(MasterError::new("create the standard bucket"))?;
+        let mut after = None;
+        loop {
+            let nodes = master::load_nodes(&master.kv, after).await;
+            let nodes = nodes.map_err(MasterError::new("read the nodes"))?;
+            match nodes.last() {
+                Some((last, _)) => after = Some(*last),
+                None => break,
+            }
+            master.nodes.load(nodes);
+        }
+        let sweeping = Arc::clone(master);
+        self.spawner.spawn(async move { sweep::run(&sweeping).await });
+        let watching = Arc::clone(master);
+        self.spawner.spawn(async move { watch_liveness(&watching).await });
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// True from the end of [`Self::start`] until [`Self::stop`].
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.master.stop.is_cancelled()
+    }
+
+    /// Ends the loops and the streams of watchers. Calls that still come are answered; the store is its
+    /// owner's to close.
+    pub fn stop(&self) {
+        self.master.stop.cancel();
+    }
+
+    /// Runs one bounded pass of the sweep, as the loop does.
+    ///
+    /// # Errors
+    /// [`MasterError`] when the store fails; what was done stays done.
+    pub async fn pass(&self) -> Result<SweepReport, MasterError> {
+        let pass = sweep::pass(&self.master, sweep::Effort::Bounded).await;
+        pass.map_err(MasterError::new("sweep"))
+    }
+}
+
+/// Judges silence several times a heartbeat, so that watchers hear of it without delay.
+async fn watch_liveness(master: &Master) {
+    let interval = master.config.heartbeat / 2;
+    loop {
+        master.nodes.reassess();
+        master.metrics.show_nodes(&master.nodes.directory());
+        let pause = master.clock.sleep(interval);
+        if master.stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! The storage node: keeps chunks and proves them intact
+//! The storage node: keeps chunks and proves them intact. It owns no facts about files and asks nobody where chunks
+//! belong.
+//!
+//! ```text
+//! gateway ── Write, Read ──────────────┐
+//! master ─── List, Delete, Stat, Copy ─┼─► rpc/… ─► ChunkStore (cairn-chain) ─► disk
+//! node ───── Read (for its Copy) ──────┘
+//!
+//! registration ── RegisterNode, Heartbeat ──► master
+//! ```
+//!
+//! Each call has a file in `rpc/`: first the wire becomes domain types, then the store is asked.
+
+mod config;
+mod error;
+mod identity;
+mod metrics;
+mod node;
+mod registration;
+mod rpc;
+
+pub use config::{Config, Seams};
+pub use identity::{NodeIdError, node_id};
+pub use node::StorageNode;
+pub use rpc::ChunksService;

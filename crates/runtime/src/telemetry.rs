@@ -1,5 +1,7 @@
 //! Logs of a process: text for people, JSON on request. Called once, by the binary.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -39,6 +41,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(SystemTime)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.finish().try_init(),

@@ -1,0 +1,230 @@
+//! The command line. Every option can be given as `CAIRN_…` as well.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cairn_core::names::Zone;
+use cairn_runtime::telemetry::LogFormat;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Cairn: a file store that keeps several copies.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run gateway, master and storage nodes in one process
+    Up(Up),
+    /// Run a gateway
+    Gateway(Gateway),
+    /// Run a chunk master
+    Master(Master),
+    /// Run a storage node
+    Node(Node),
+}
+
+/// What every service takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Common {
+    /// Serve everyone who can connect, without credentials; only on loopback addresses
+    #[arg(long, env = "CAIRN_OPEN")]
+    pub(crate) open: bool,
+    /// With --open: serve on other addresses than loopback as well
+    #[arg(long, env = "CAIRN_OPEN_TO_NETWORK", requires = "open")]
+    pub(crate) open_to_network: bool,
+    /// What is logged, e.g. info or warn,cairn_chunk_master=debug
+    #[arg(long, env = "CAIRN_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+    /// How log lines look
+    #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) log_format: Format,
+    /// How long running requests may take after a signal to stop
+    #[arg(long, env = "CAIRN_DRAIN_FOR", default_value = "30s", value_parser = duration)]
+    pub(crate) drain_for: Duration,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// What a master can be told.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct MasterSettings {
+    /// Copies of each chunk, on different nodes
+    #[arg(long, env = "CAIRN_COPIES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) copies: u32,
+    /// Size of a chunk, 1KiB to 64MiB; kept with each file, so it can be changed later
+    #[arg(long, env = "CAIRN_CHUNK_SIZE", default_value = "8MiB", value_parser = bytes)]
+    pub(crate) chunk_size: u64,
+    /// How long an upload may make no progress before it is given up
+    #[arg(long, env = "CAIRN_LEASE", default_value = "60s", value_parser = duration)]
+    pub(crate) lease: Duration,
+    /// How long replaced and deleted files are kept before they are erased
+    #[arg(long, env = "CAIRN_CONDEMN_FOR", default_value = "24h", value_parser = duration)]
+    pub(crate) condemn_for: Duration,
+    /// Silence after which a node gets no new chunks
+    #[arg(long, env = "CAIRN_SUSPECT_AFTER", default_value = "5s", value_parser = duration)]
+    pub(crate) suspect_after: Duration,
+    /// Silence after which a node is treated as gone
+    #[arg(long, env = "CAIRN_DOWN_AFTER", default_value = "30s", value_parser = duration)]
+    pub(crate) down_after: Duration,
+}
+
+/// What a gateway can be told.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct GatewaySettings {
+    /// Memory for chunks of uploads in flight, at least 64MiB
+    #[arg(long, env = "CAIRN_UPLOAD_BUDGET", default_value = "128MiB", value_parser = bytes)]
+    pub(crate) upload_budget: u64,
+    /// Memory for bytes on their way to clients, at least 8MiB
+    #[arg(long, env = "CAIRN_DOWNLOAD_BUDGET", default_value = "64MiB", value_parser = bytes)]
+    pub(crate) download_budget: u64,
+    /// Longest silence of a client within an upload
+    #[arg(long, env = "CAIRN_BODY_IDLE", default_value = "30s", value_parser = duration)]
+    pub(crate) body_idle: Duration,
+}
+
+/// What a node can be told.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct NodeSettings {
+    /// Bytes that a node may hold; what the disk has, when not given
+    #[arg(long, env = "CAIRN_CAPACITY", value_parser = bytes)]
+    pub(crate) capacity: Option<u64>,
+}
+
+/// Options of `cairn up`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Up {
+    /// Where everything is kept
+    #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Storage nodes
+    #[arg(long, env = "CAIRN_NODES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) nodes: u32,
+    /// Zones that the nodes are spread over; one for each node, when not given
+    #[arg(long, env = "CAIRN_ZONES", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) zones: Option<u32>,
+    /// Where files are served
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Where administration, health and metrics are served
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    pub(crate) admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) master: MasterSettings,
+    #[command(flatten)]
+    pub(crate) gateway: GatewaySettings,
+    #[command(flatten)]
+    pub(crate) node: NodeSettings,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `cairn gateway`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Gateway {
+    /// Where files are served
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Where health and metrics are served
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR")]
+    pub(crate) admin_listen: SocketAddr,
+    /// Where the chunk master is reached
+    #[arg(long, env = "CAIRN_MASTER", default_value = "http://127.0.0.1:7000", value_name = "URL")]
+    pub(crate) master: String,
+    #[command(flatten)]
+    pub(crate) gateway: GatewaySettings,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `cairn master`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Master {
+    /// Where the catalog is kept
+    #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data/master", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Where gateways and nodes call
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7000", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Where administration, health and metrics are served
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    pub(crate) admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) settings: MasterSettings,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `cairn node`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Node {
+    /// Where chunks are kept
+    #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data/node", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Where chunks, health and metrics are served
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7100", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// How others reach this node; http:// and the listening address, when not given
+    #[arg(long, env = "CAIRN_ADVERTISE", value_name = "URL")]
+    pub(crate) advertise: Option<String>,
+    /// Where the chunk master is reached
+    #[arg(long, env = "CAIRN_MASTER", default_value = "http://127.0.0.1:7000", value_name = "URL")]
+    pub(crate) master: String,
+    /// What fails together with this node: copies are spread over zones
+    #[arg(long, env = "CAIRN_ZONE", default_value = "default", value_name = "ZONE")]
+    pub(crate) zone: Zone,
+    #[command(flatten)]
+    pub(crate) settings: NodeSettings,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let rule = |error| format!("{error}: use a number and a unit, e.g. 500ms, 30s, 24h");
+    humantime::parse_duration(text).map_err(rule)
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let rule = |error| format!("{error}: use a number of bytes, or one with KiB, MiB, GiB");
+    parse_size::parse_size(text).map_err(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_times_are_written_as_people_do() {
+        assert_eq!(bytes("8MiB"), Ok(8 << 20));
+        assert_eq!(bytes("1024"), Ok(1024));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(bytes("many").is_err());
+        assert!(duration("soon").is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! `cairn node`, and the nodes within `cairn up`.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams, RealDisk};
+use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
+use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
+use cairn_storage_node::{Config, Seams, StorageNode, node_id};
+
+use crate::args::{Node as Args, NodeSettings};
+use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind, failed};
+
+/// Longest silence of a gateway within a chunk: longer than the gateway bears from its client, so that a slow client is
+/// the gateway's to give up.
+const BODY_IDLE: Duration = Duration::from_secs(90);
+
+pub(crate) fn run(args: &Args) -> Result<(), StartError> {
+    let process = Process::start(&args.common, &[args.listen])?;
+    let ended = process.run(serve(&process, args));
+    process.end();
+    ended
+}
+
+async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
+    let drain = Drain::default();
+    let dialer: Dialer = Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER));
+    let bound = bind(args.listen).await?;
+    let address = bound.address;
+    let place = NodePlace {
+        data: &args.data,
+        zone: args.zone.as_str(),
+        advertise: args.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
+        master: &args.master,
+    };
+    let node = open(process, place, &args.settings, dialer, drain.watch()).await?;
+    let (grpc, health) = routes(process, &node);
+    let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
+    let both = beside_http(grpc, operations);
+    let served = process.serve_on(bound, both, process.data(), drain.watch());
+    node.start();
+    health.set_serving(true).await;
+    announce(&format!("node on http://{address}"));
+    let stopped = process.until_stopped(&drain, vec![served]).await;
+    node.stopped().await;
+    stopped
+}
+
+/// Where a node is and whom it belongs to.
+pub(crate) struct NodePlace<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) zone: &'a str,
+    pub(crate) advertise: String,
+    pub(crate) master: &'a str,
+}
+
+/// Opens a node's folder and puts the node together.
+pub(crate) async fn open(
+    process: &Process,
+    place: NodePlace<'_>,
+    settings: &NodeSettings,
+    dialer: Dialer,
+    drained: Drained,
+) -> Result<StorageNode, StartError> {
+    let doing = || format!("open the storage node in {}", place.data.display());
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(place.data).map_err(failed(doing()))?);
+    let blocking = process.disk()?;
+    let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
+    let config = FileStoreConfig { capacity: settings.capacity, ..FileStoreConfig::default() };
+    let seams = FileStoreSeams {
+        disk: Arc::clone(&disk),
+        blocking: blocking.clone(),
+        spawner: process.data(),
+        entropy: entropy.clone(),
+        clock: clock.clone(),
+    };
+    let store: Arc<dyn ChunkStore> =
+        Arc::new(FileStore::open(config, seams).await.map_err(failed(doing()))?);
+    let id = node_id(disk, &blocking, &entropy, &clock).await.map_err(failed(doing()))?;
+    let mut config = Config::new(id, place.advertise, place.master.to_owned());
+    config.zone = place.zone.to_owned();
+    config.body_idle = BODY_IDLE;
+    let hashing = process.hashing()?;
+    let seams = Seams { clock, entropy, spawner: process.control(), hashing, dialer, drained };
+    let built = process.metrics.register(|registry| {
+        let label = (Cow::Borrowed("node"), Cow::Owned(id.to_string()));
+        StorageNode::build(config, store, seams, registry.sub_registry_with_label(label))
+    });
+    built.map_err(failed("reach the master"))
+}
+
+/// What gateways, the master and other nodes call.
+pub(crate) fn routes(process: &Process, node: &StorageNode) -> (Router, Health) {
+    GrpcServices::new().with(node.chunks_service()).build(process.guard("node"))
+}

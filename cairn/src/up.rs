@@ -1,0 +1,110 @@
+//! `cairn up`: gateway, master and nodes in one process, calling each other without sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_runtime::{Dialer, Drain, LocalDial, NetworkDial};
+use cairn_storage_node::StorageNode;
+
+use crate::args::Up as Args;
+use crate::node::NodePlace;
+use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind};
+use crate::{gateway, master, node};
+
+/// Names of services within the process.
+const MASTER: &str = "local://master";
+
+fn node_address(n: u32) -> String {
+    format!("local://node-{n}")
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), StartError> {
+    if args.nodes < args.master.copies {
+        let (nodes, copies) = (args.nodes, args.master.copies);
+        let problem = format!(
+            "{copies} copies need {copies} nodes, and there are {nodes}: raise --nodes or lower --copies"
+        );
+        return Err(StartError::Usage(problem));
+    }
+    let process = Process::start(&args.common, &[args.listen, args.admin_listen])?;
+    let ended = process.run(serve(&process, args));
+    process.end();
+    ended
+}
+
+async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
+    let (files, admin) = (bind(args.listen).await?, bind(args.admin_listen).await?);
+    // The gateway lets its requests finish before what they need is told to stop.
+    let (edge, inner) = (Drain::default(), Drain::default());
+    let local = Arc::new(LocalDial::new(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER))));
+    let dialer: Dialer = Arc::clone(&local) as Dialer;
+
+    let master_data = args.data.join("master");
+    let master =
+        master::Running::start(process, &master_data, &args.master, Arc::clone(&dialer)).await?;
+    let (calls, _) = master.routes(process);
+    local.add(MASTER, calls, process.control());
+    let nodes = nodes(process, args, &local, &inner).await?;
+    let gateway = gateway::build(process, MASTER, &args.gateway, dialer, edge.watch())?;
+
+    let (operations, admin_health) = master.admin_routes(process);
+    let files = process.serve_on(files, gateway.routes(), process.data(), edge.watch());
+    let admin = process.serve_on(admin, operations, process.control(), edge.watch());
+    ready(process).await?;
+    gateway.health().set_serving(true).await;
+    admin_health.set_serving(true).await;
+    let url = format!("http://{}", files.address);
+    announce(&format!("gateway on {url}"));
+    announce(&format!("admin on http://{}", admin.address));
+    announce(&format!("store a file:  curl -T FILE {url}/v1/files/NAME"));
+    announce(&format!("fetch it:      curl -o FILE {url}/v1/files/NAME"));
+
+    let stopped = process.until_stopped(&edge, vec![files, admin]).await;
+    inner.begin();
+    inner.finish();
+    for node in nodes {
+        node.stopped().await;
+    }
+    master.close().await?;
+    stopped
+}
+
+async fn nodes(
+    process: &Process,
+    args: &Args,
+    local: &Arc<LocalDial>,
+    drain: &Drain,
+) -> Result<Vec<StorageNode>, StartError> {
+    let zones = args.zones.unwrap_or(args.nodes);
+    let mut nodes = Vec::new();
+    for n in 1..=args.nodes {
+        let place = NodePlace {
+            data: &args.data.join(format!("node-{n}")),
+            zone: &format!("zone-{}", (n - 1) % zones + 1),
+            advertise: node_address(n),
+            master: MASTER,
+        };
+        let dialer: Dialer = Arc::clone(local) as Dialer;
+        let node = node::open(process, place, &args.node, dialer, drain.watch()).await?;
+        let (routes, _) = node::routes(process, &node);
+        local.add(node_address(n), routes, process.data());
+        node.start();
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// Waits until files can be stored.
+async fn ready(process: &Process) -> Result<(), StartError> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(10);
+    const BOUND: Duration = Duration::from_secs(30);
+    let ready = async {
+        while !process.readiness.missing().is_empty() {
+            process.clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    process.clock.timeout(BOUND, ready).await.map_err(|_| StartError::Failed {
+        doing: "wait for the services".to_owned(),
+        cause: process.readiness.missing().join("; "),
+    })
+}

@@ -1,0 +1,206 @@
+//! ListShortChunks and ListChunks: scans over the manifest pages, in chunk order.
+
+use std::collections::BTreeSet;
+
+use cairn_core::ids::{BlobId, ChunkId, NodeId};
+use cairn_core::lifecycle::{BlobState, CopyState};
+use cairn_kv::{Read, Snapshot};
+use cairn_proto::v1::{
+    self, ListChunksRequest, ListChunksResponse, ListShortChunksRequest, ListShortChunksResponse,
+};
+use cairn_proto::{WireError, convert};
+use tonic::Status;
+
+use super::{after, limit};
+use crate::catalog::{Blob, ChunkEntry, PAGE_CHUNKS, Page, PageKey, record};
+use crate::error::{CatalogError, operation_error};
+use crate::master::Master;
+use crate::nodes::Directory;
+use crate::object::locate::findings;
+
+operation_error! {
+    /// Why chunks are not listed.
+    ChunksError {
+        Catalog(CatalogError),
+    }
+}
+
+/// Pages read by one call, however few of their chunks are shown.
+const PAGES_PER_CALL: usize = 256;
+/// Pages read by one step.
+const PAGES_PER_STEP: usize = 16;
+
+/// Which chunks are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    /// Those of all blobs that are not being erased.
+    All,
+    /// Those of live blobs with fewer good copies than wanted.
+    Short,
+}
+
+/// A chunk with its copies judged.
+#[derive(Debug)]
+struct Judged {
+    chunk: ChunkId,
+    length: u64,
+    wanted: u32,
+    good: Vec<NodeId>,
+    bad: Vec<NodeId>,
+}
+
+impl Judged {
+    fn is_short(&self) -> bool {
+        self.good.len() < self.wanted as usize
+    }
+}
+
+/// A walk over the pages, bounded.
+struct Walk<'a, R> {
+    read: &'a R,
+    directory: &'a Directory,
+    show: Show,
+    after: Option<ChunkId>,
+    limit: usize,
+    found: Vec<Judged>,
+    /// The blob of the page before: its pages follow one another.
+    blob: Option<(BlobId, Blob)>,
+}
+
+impl<R: Read> Walk<'_, R> {
+    /// Walks; where the next page of the answer begins.
+    fn run(&mut self) -> Result<Option<ChunkId>, CatalogError> {
+        let mut range = record::all::<Page>();
+        if let Some(after) = self.after {
+            // The page of `after` itself may hold more chunks.
+            let page = PageKey::of(after.blob, after.index);
+            range = record::starting_at::<Page>(record::key_of::<Page>(&page));
+        }
+        let mut read = 0;
+        while read < PAGES_PER_CALL {
+            let pages = record::scan::<Page>(self.read, &range, PAGES_PER_STEP)?;
+            let ends = pages.len() < PAGES_PER_STEP;
+            read += pages.len();
+            for (key, page) in pages {
+                range = range.after(record::key_of::<Page>(&key));
+                if let Some(full_at) = self.page(key, page)? {
+                    return Ok(Some(full_at));
+                }
+                let last = key.page * PAGE_CHUNKS + (PAGE_CHUNKS - 1);
+                self.after = Some(ChunkId::new(key.blob, last));
+            }
+            if ends {
+                return Ok(None);
+            }
+        }
+        Ok(self.after)
+    }
+
+    /// Adds the chunks of a page; the last one added when there is no room for more.
+    fn page(&mut self, key: PageKey, page: Page) -> Result<Option<ChunkId>, CatalogError> {
+        let Some(wanted) = self.copies_wanted(key.blob)? else {
+            return Ok(None);
+        };
+        let first = key.page * PAGE_CHUNKS;
+        let bad = findings(self.read, key.blob, first, first + PAGE_CHUNKS)?;
+        let none = BTreeSet::new();
+        for (index, entry) in page.chunks {
+            let chunk = ChunkId::new(key.blob, index);
+            if self.after.is_some_and(|after| chunk <= after) {
+                continue;
+            }
+            let found_bad = bad.get(&index).unwrap_or(&none);
+            let judged = judge(self.directory, chunk, &entry, wanted, found_bad);
+            if self.show == Show::All || judged.is_short() {
+                self.found.push(judged);
+            }
+            if self.found.len() >= self.limit {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies that the blob's chunks should have; `None` when they are not shown.
+    fn copies_wanted(&mut self, id: BlobId) -> Result<Option<u32>, CatalogError> {
+        if self.blob.as_ref().is_none_or(|(known, _)| *known != id) {
+            self.blob = Some((id, record::must_get(self.read, &id)?));
+        }
+        let shown = |blob: &Blob| match self.show {
+            Show::All => blob.state != BlobState::Purging,
+            Show::Short => blob.state == BlobState::Live,
+        };
+        let blob = self.blob.as_ref().map(|(_, blob)| blob);
+        Ok(blob.filter(|blob| shown(blob)).map(|blob| blob.copies))
+    }
+}
+
+fn judge(
+    directory: &Directory,
+    chunk: ChunkId,
+    entry: &ChunkEntry,
+    wanted: u32,
+    found_bad: &BTreeSet<NodeId>,
+) -> Judged {
+    let counts = |copy: &&crate::catalog::Copy| {
+        let node = directory.get(&copy.node);
+        copy.state == CopyState::Live
+            && !found_bad.contains(&copy.node)
+            && node.is_some_and(|n| n.record.disk == copy.disk && n.state.serves_chunks())
+    };
+    let (good, bad): (Vec<_>, Vec<_>) = entry.copies.iter().partition(counts);
+    let nodes = |copies: Vec<&crate::catalog::Copy>| copies.iter().map(|c| c.node).collect();
+    Judged { chunk, length: entry.length, wanted, good: nodes(good), bad: nodes(bad) }
+}
+
+fn tell(judged: &Judged) -> v1::ChunkCopies {
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(|n| convert::bytes(n.as_bytes())).collect();
+    v1::ChunkCopies {
+        chunk: Some(judged.chunk.into()),
+        length: judged.length,
+        wanted: judged.wanted,
+        good: nodes(&judged.good),
+        bad: nodes(&judged.bad),
+    }
+}
+
+async fn walk(
+    master: &Master,
+    show: Show,
+    request: (Option<v1::ChunkId>, u32),
+) -> Result<(Vec<v1::ChunkCopies>, Option<v1::ChunkId>), Status> {
+    let after = after(request.0).map_err(|field| field.to_status())?;
+    let limit = limit(request.1).map_err(|field| field.to_status())?;
+    let directory = master.nodes.directory();
+    let closure = move |view: &Snapshot<'_>| -> Result<_, ChunksError> {
+        let mut walk = Walk {
+            read: view,
+            directory: &directory,
+            show,
+            after,
+            limit,
+            found: Vec::new(),
+            blob: None,
+        };
+        let next = walk.run()?;
+        Ok((walk.found, next))
+    };
+    let (found, next) = master.view(closure).await?;
+    Ok((found.iter().map(tell).collect(), next.map(Into::into)))
+}
+
+pub(super) async fn list_short_chunks(
+    master: &Master,
+    request: ListShortChunksRequest,
+) -> Result<ListShortChunksResponse, Status> {
+    let (chunks, next_after) = walk(master, Show::Short, (request.after, request.limit)).await?;
+    Ok(ListShortChunksResponse { chunks, next_after })
+}
+
+pub(super) async fn list_chunks(
+    master: &Master,
+    request: ListChunksRequest,
+) -> Result<ListChunksResponse, Status> {
+    let (chunks, next_after) = walk(master, Show::All, (request.after, request.limit)).await?;
+    Ok(ListChunksResponse { chunks, next_after })
+}

@@ -1,0 +1,82 @@
+//! The generated trait, handed to the files of the calls.
+
+use std::sync::Arc;
+
+use cairn_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::{chunks, quota, uploads};
+use crate::master::Master;
+use crate::rpc::node_info;
+use crate::sweep::{self, Effort};
+
+/// `cairn.v1.Admin` over the wire. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AdminRpc(pub(crate) Arc<Master>);
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for AdminRpc {
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let nodes = self.0.nodes.directory();
+        let nodes = nodes.values().map(node_info).collect();
+        Ok(Response::new(v1::ListNodesResponse { nodes }))
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<v1::GetUsageRequest>,
+    ) -> Result<Response<v1::GetUsageResponse>, Status> {
+        let answer = quota::get_usage(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        let answer = quota::set_quota(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_uploads(
+        &self,
+        request: Request<v1::ListUploadsRequest>,
+    ) -> Result<Response<v1::ListUploadsResponse>, Status> {
+        let answer = uploads::list_uploads(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_short_chunks(
+        &self,
+        request: Request<v1::ListShortChunksRequest>,
+    ) -> Result<Response<v1::ListShortChunksResponse>, Status> {
+        let answer = chunks::list_short_chunks(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_chunks(
+        &self,
+        request: Request<v1::ListChunksRequest>,
+    ) -> Result<Response<v1::ListChunksResponse>, Status> {
+        let answer = chunks::list_chunks(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn sweep(
+        &self,
+        _: Request<v1::SweepRequest>,
+    ) -> Result<Response<v1::SweepResponse>, Status> {
+        let pass = sweep::pass(&self.0, Effort::Complete).await;
+        let report = pass.map_err(sweep::PassError::into_status)?;
+        Ok(Response::new(v1::SweepResponse {
+            uploads_expired: report.uploads_expired,
+            versions_purged: report.versions_purged,
+            blobs_erased: report.blobs_erased,
+            blobs_waiting: report.blobs_waiting,
+            orphans_deleted: report.orphans_deleted,
+        }))
+    }
+}

@@ -1,0 +1,54 @@
+//! The catalog: every fact that the master keeps, one short file per record.
+//!
+//! ```text
+//! bucket   tenant bucket                  → next sequence number
+//! head     tenant bucket key !sequence    → version, and what lists show of it
+//! version  tenant version                 → object info, extents, current or condemned
+//! blob     blob                           → state, references, sizes, nodes ever handed out
+//! page     blob page                      → up to 128 chunk entries with their copies
+//! upload   upload                         → an open upload: reservation, progress, lease
+//! finished upload                         → how an upload ended, kept for a while
+//! account  tenant kind name               → limits, used, reserved, condemned
+//! node     node                           → disk, address, zone
+//!
+//! alarm      time subject                 look again at an upload or a kept answer
+//! condemned  time tenant version          versions that wait to be purged
+//! purge      blob                         blobs that are being erased
+//! node page  node blob page               pages that name a node
+//! finding    blob chunk node              copies that a reader found missing or wrong
+//! deletion   idempotency key              what a DeleteObject answered, kept for a while
+//! ```
+
+mod account;
+mod alarm;
+mod blob;
+mod bucket;
+mod condemned;
+mod deletion;
+pub(crate) mod finding;
+mod finished;
+mod head;
+mod key;
+mod node;
+mod node_page;
+mod page;
+mod purge;
+pub(crate) mod record;
+mod upload;
+mod version;
+
+pub(crate) use account::Scope;
+pub(crate) use alarm::{Alarm, AlarmKey, Subject};
+pub(crate) use blob::Blob;
+pub(crate) use bucket::{Bucket, BucketKey};
+pub(crate) use condemned::{Condemned, CondemnedKey};
+pub(crate) use deletion::{Deletion, DeletionKey};
+pub(crate) use finding::{Finding, FindingKey};
+pub(crate) use finished::{Committed, Finished, Outcome};
+pub(crate) use head::{Head, HeadKey};
+pub(crate) use node::NodeRecord;
+pub(crate) use node_page::{NodePage, NodePageKey};
+pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
+pub(crate) use purge::PurgeQueued;
+pub(crate) use upload::{Progress, Upload};
+pub(crate) use version::{Extent, Version, VersionKey, VersionState};

@@ -1,0 +1,225 @@
+//! What all records share: a key within a table, and a value that proves itself.
+//!
+//! ```text
+//! value   format (1 byte) │ CRC32C over key, format and payload, big-endian │ payload (protobuf)
+//! ```
+//!
+//! The key is part of the checksum, so a value that ended up under another key is found as a flipped
+//! bit is. A format that is not known, or a checksum that does not match, is an error and never a guess.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use cairn_core::digest::plain_crc;
+use cairn_kv::{AccessError, Direction, KeyRange, Read, Txn};
+
+use super::key::{KeyReader, KeyWriter};
+use crate::error::{CatalogError, DamagedRecord};
+
+/// The only format so far.
+const FORMAT: u8 = 1;
+/// Bytes before the payload.
+const HEADER_BYTES: usize = 5;
+
+/// Which table a record is in: the first byte of its key. Numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Table {
+    Bucket = 1,
+    Head = 2,
+    Version = 3,
+    Blob = 4,
+    Page = 5,
+    Upload = 6,
+    Finished = 7,
+    Alarm = 8,
+    Account = 9,
+    Node = 10,
+    Condemned = 11,
+    PurgeQueue = 12,
+    NodePage = 13,
+    Finding = 14,
+    Deletion = 15,
+}
+
+/// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.
+#[derive(Debug)]
+pub(crate) struct Malformed(String);
+
+impl Malformed {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Malformed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A kind of record: one table, one key, one payload.
+pub(crate) trait Record: Sized {
+    /// What names a record in its table.
+    type Key;
+    /// Its table.
+    const TABLE: Table;
+
+    /// Writes the key's parts.
+    fn write_key(key: &Self::Key, parts: &mut KeyWriter);
+    /// Reads what [`Self::write_key`] wrote.
+    fn read_key(parts: &mut KeyReader<'_>) -> Result<Self::Key, Malformed>;
+    /// The payload.
+    fn to_payload(&self) -> Vec<u8>;
+    /// Reads what [`Self::to_payload`] wrote.
+    fn from_payload(payload: &[u8]) -> Result<Self, Malformed>;
+}
+
+/// The bytes of a key.
+pub(crate) fn key_of<R: Record>(key: &R::Key) -> Bytes {
+    prefix_of::<R>(|parts| R::write_key(key, parts))
+}
+
+/// The bytes of a key that need not be a whole one: to seek to.
+pub(crate) fn raw_key<R: Record>(write: impl FnOnce(&mut KeyWriter)) -> Bytes {
+    prefix_of::<R>(write)
+}
+
+fn prefix_of<R: Record>(write: impl FnOnce(&mut KeyWriter)) -> Bytes {
+    let mut parts = KeyWriter::new(R::TABLE as u8);
+    write(&mut parts);
+    parts.finish()
+}
+
+/// All keys of the table.
+pub(crate) fn all<R: Record>() -> KeyRange {
+    prefixed::<R>(|_| {})
+}
+
+/// The keys of the table that begin with the parts that `write` writes.
+pub(crate) fn prefixed<R: Record>(write: impl FnOnce(&mut KeyWriter)) -> KeyRange {
+    KeyRange::prefix(prefix_of::<R>(write))
+}
+
+/// All keys of the table from `from` on; `from` need not be a whole key.
+pub(crate) fn starting_at<R: Record>(from: Bytes) -> KeyRange {
+    let behind = Bytes::copy_from_slice(&[R::TABLE as u8 + 1]);
+    KeyRange::new(Bound::Included(from), Bound::Excluded(behind))
+}
+
+/// All keys of the table before `end`, which need not be a whole key.
+pub(crate) fn ending_before<R: Record>(end: Bytes) -> KeyRange {
+    KeyRange::new(Bound::Included(prefix_of::<R>(|_| {})), Bound::Excluded(end))
+}
+
+fn crc(key: &[u8], format: u8, payload: &[u8]) -> u32 {
+    plain_crc(&[key, &[format], payload].concat())
+}
+
+fn seal(key: &[u8], payload: &[u8]) -> Vec<u8> {
+    let crc = crc(key, FORMAT, payload).to_be_bytes();
+    [&[FORMAT], crc.as_slice(), payload].concat()
+}
+
+fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let (header, payload) = value
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or_else(|| Malformed::new("the value is shorter than its header"))?;
+    let [format, stated @ ..] = *header;
+    if format != FORMAT {
+        return Err(Malformed::new(format!("format {format} is not known")));
+    }
+    if u32::from_be_bytes(stated) != crc(key, format, payload) {
+        return Err(Malformed::new("the checksum does not match"));
+    }
+    Ok(payload)
+}
+
+fn damaged<R: Record>(key: &[u8], Malformed(why): Malformed) -> CatalogError {
+    CatalogError::Damaged(DamagedRecord {
+        table: format!("{:?}", R::TABLE),
+        key: key.escape_ascii().to_string(),
+        why,
+    })
+}
+
+fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, CatalogError> {
+    open(key, value).and_then(R::from_payload).map_err(|why| damaged::<R>(key, why))
+}
+
+fn decode_key<R: Record>(key: &[u8]) -> Result<R::Key, CatalogError> {
+    let mut parts = KeyReader::new(key);
+    R::read_key(&mut parts)
+        .and_then(|read| parts.finish().map(|()| read))
+        .map_err(|why| damaged::<R>(key, why))
+}
+
+/// The record under `key`, if there is one.
+pub(crate) fn get<R: Record>(read: &impl Read, key: &R::Key) -> Result<Option<R>, CatalogError> {
+    let key = key_of::<R>(key);
+    let value = read.get(&key)?;
+    value.map(|value| decode::<R>(&key, &value)).transpose()
+}
+
+/// A record that another one names: its absence is damage.
+pub(crate) fn must_get<R: Record>(read: &impl Read, key: &R::Key) -> Result<R, CatalogError> {
+    let missing = || damaged::<R>(&key_of::<R>(key), Malformed::new("the record is missing"));
+    get(read, key)?.ok_or_else(missing)
+}
+
+/// Writes a record.
+pub(crate) fn put<R: Record>(
+    txn: &mut Txn<'_>,
+    key: &R::Key,
+    record: &R,
+) -> Result<(), AccessError> {
+    let key = key_of::<R>(key);
+    let value = seal(&key, &record.to_payload());
+    txn.put(key, value)
+}
+
+/// Removes a record; one that is not there may be removed too.
+pub(crate) fn delete<R: Record>(txn: &mut Txn<'_>, key: &R::Key) -> Result<(), AccessError> {
+    txn.delete(key_of::<R>(key))
+}
+
+/// The first `limit` records of `range`, in key order.
+pub(crate) fn scan<R: Record>(
+    read: &impl Read,
+    range: &KeyRange,
+    limit: usize,
+) -> Result<Vec<(R::Key, R)>, CatalogError> {
+    read.scan(range, limit, Direction::Forward)?
+        .iter()
+        .map(|(key, value)| Ok((decode_key::<R>(key)?, decode::<R>(key, value)?)))
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The check that every record's file runs: it comes back as it was, and nothing else comes back.
+    #[track_caller]
+    pub(crate) fn round_trips<R>(key: &R::Key, record: &R)
+    where
+        R: Record + PartialEq + std::fmt::Debug,
+        R::Key: PartialEq + std::fmt::Debug,
+    {
+        let name = key_of::<R>(key);
+        assert_eq!(&decode_key::<R>(&name).expect("the key reads back"), key);
+        let value = seal(&name, &record.to_payload());
+        assert_eq!(&decode::<R>(&name, &value).expect("reads back"), record);
+
+        let elsewhere = [&name[..], b"x"].concat();
+        assert!(decode::<R>(&elsewhere, &value).is_err(), "under another key");
+        for at in 0..value.len() {
+            let mut flipped = value.clone();
+            flipped[at] ^= 1;
+            assert!(decode::<R>(&name, &flipped).is_err(), "byte {at} flipped");
+        }
+        assert!(decode::<R>(&name, &value[..value.len() - 1]).is_err(), "cut");
+        assert!(decode::<R>(&name, &[]).is_err(), "empty");
+        assert!(decode_key::<R>(&elsewhere).is_err(), "a longer key");
+    }
+}

@@ -1,0 +1,92 @@
+//! Settings. Each tells its price.
+
+use std::time::Duration;
+
+use cairn_core::chunking::ChunkSizes;
+use cairn_core::liveness::LivenessBounds;
+
+/// Settings of the chunk master.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Copies of each chunk, on different nodes. More survive more failures and cost as many times the
+    /// space; an upload is refused while fewer nodes take chunks. Default 2.
+    pub copies: u32,
+    /// How new blobs are cut. Larger chunks mean fewer records and longer waits for a whole chunk.
+    /// Kept with each blob, so changing it touches nothing that is stored. Default 8 MiB, then 64 MiB.
+    pub chunk_sizes: ChunkSizes,
+    /// How long an upload may make no progress before it is given up. Longer is kinder to slow clients
+    /// and holds their reservations longer. Default 60 s.
+    pub lease: Duration,
+    /// How long replaced and deleted versions wait before they are purged. Longer forgives more
+    /// mistakes and holds more space. Default 24 h.
+    pub condemn_for: Duration,
+    /// How long the ends of uploads and deletions are remembered for repeated calls. Default 10 min.
+    pub remember_for: Duration,
+    /// Pause between passes of the sweep. Shorter frees space sooner and asks nodes more often.
+    /// Default 5 s.
+    pub sweep_every: Duration,
+    /// How long Begin and Allocate wait for what other uploads have reserved. Longer refuses less near
+    /// a limit and makes refusals slower. Default 2 s.
+    pub quota_wait: Duration,
+    /// How often nodes send heartbeats. Default 1 s.
+    pub heartbeat: Duration,
+    /// When silence makes a node Suspect and Down.
+    pub liveness: LivenessBounds,
+    /// Bound on one call to a node. Default 10 s.
+    pub node_call: Duration,
+    /// How far the wall clock may move against monotonic time before the sweep stops purging: a clock
+    /// that jumps must not end every wait at once. Default 10 min.
+    pub clock_tolerance: Duration,
+    /// A fault on purpose, for the simulation to find.
+    #[cfg(feature = "seeded-bugs")]
+    pub seeded_bug: Option<SeededBug>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            copies: 2,
+            chunk_sizes: ChunkSizes::STANDARD,
+            lease: Duration::from_secs(60),
+            condemn_for: Duration::from_secs(24 * 60 * 60),
+            remember_for: Duration::from_secs(10 * 60),
+            sweep_every: Duration::from_secs(5),
+            quota_wait: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(1),
+            liveness: LivenessBounds::default(),
+            node_call: Duration::from_secs(10),
+            clock_tolerance: Duration::from_secs(10 * 60),
+            #[cfg(feature = "seeded-bugs")]
+            seeded_bug: None,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn faults(&self) -> Faults {
+        Faults {
+            #[cfg(feature = "seeded-bugs")]
+            seeded: self.seeded_bug,
+        }
+    }
+}
+
+/// Faults on purpose that reach the transactions; empty in a release.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) seeded: Option<SeededBug>,
+}
+
+/// Faults that the simulation can put in.
+#[cfg(feature = "seeded-bugs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeededBug {
+    /// An abort forgets to release the bucket's account.
+    SkipRelease,
+}
+
+/// Milliseconds of a setting.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

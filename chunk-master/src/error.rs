@@ -1,0 +1,303 @@
+//! What can go wrong: a struct per meaning, which knows its reason on the wire, and in each operation's
+//! file one enum of those that the operation can meet.
+
+use cairn_core::ids::{NodeId, UploadId};
+use cairn_core::lifecycle::{BlobState, NoSuchStep};
+use cairn_core::names::{BucketName, ObjectKey};
+use cairn_core::object::ConditionFailed;
+use cairn_core::placement;
+use cairn_core::quota::{AccountMismatch, Exceeded, Measure};
+use cairn_kv::AccessError;
+use cairn_proto::{Reason, WireError};
+
+use crate::catalog::Scope;
+
+/// Declares an operation's error: an enum of structs, each with its own reason.
+macro_rules! operation_error {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident($type:ty),)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, thiserror::Error)]
+        pub(crate) enum $name {
+            $(#[error(transparent)] $variant(#[from] $type),)+
+        }
+
+        impl cairn_proto::WireError for $name {
+            fn reason(&self) -> cairn_proto::Reason {
+                match self { $(Self::$variant(error) => error.reason(),)+ }
+            }
+
+            fn client_message(&self) -> String {
+                match self { $(Self::$variant(error) => error.client_message(),)+ }
+            }
+
+            fn is_retryable(&self) -> bool {
+                match self { $(Self::$variant(error) => error.is_retryable(),)+ }
+            }
+        }
+
+        impl From<cairn_kv::AccessError> for $name {
+            fn from(error: cairn_kv::AccessError) -> Self {
+                Self::from($crate::error::CatalogError::from(error))
+            }
+        }
+    };
+}
+pub(crate) use operation_error;
+
+/// A record that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record {key} of table {table} is damaged: {why}")]
+pub(crate) struct DamagedRecord {
+    pub(crate) table: String,
+    pub(crate) key: String,
+    pub(crate) why: String,
+}
+
+/// The catalog could not be read or written, or its records contradict each other.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CatalogError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Damaged(#[from] DamagedRecord),
+    #[error(transparent)]
+    Books(#[from] AccountMismatch),
+    #[error("blob: {0}")]
+    Step(#[from] NoSuchStep<BlobState>),
+}
+
+impl WireError for CatalogError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Access(_) => Reason::StorageFailed,
+            Self::Damaged(_) | Self::Books(_) | Self::Step(_) => Reason::Unspecified,
+        }
+    }
+
+    fn client_message(&self) -> String {
+        "the catalog could not be read: tell the operator, with the request id".to_owned()
+    }
+}
+
+/// There is no such bucket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no bucket {0}: create it, or use another")]
+pub(crate) struct BucketNotFound(pub(crate) BucketName);
+
+impl WireError for BucketNotFound {
+    fn reason(&self) -> Reason {
+        Reason::BucketNotFound
+    }
+}
+
+/// There is no such object, or not this version of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no file {key:?} in bucket {bucket}")]
+pub(crate) struct ObjectNotFound {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+}
+
+impl WireError for ObjectNotFound {
+    fn reason(&self) -> Reason {
+        Reason::ObjectNotFound
+    }
+}
+
+/// A condition on the name does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct ConditionRefused(#[from] pub(crate) ConditionFailed);
+
+impl WireError for ConditionRefused {
+    fn reason(&self) -> Reason {
+        match self.0 {
+            ConditionFailed::Exists => Reason::ObjectExists,
+            ConditionFailed::Absent | ConditionFailed::Changed => Reason::PreconditionFailed,
+        }
+    }
+}
+
+/// The file is larger than a file may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes are too many: a file may have {most}, so split it")]
+pub(crate) struct FileTooLarge {
+    pub(crate) bytes: u64,
+    pub(crate) most: u64,
+}
+
+impl WireError for FileTooLarge {
+    fn reason(&self) -> Reason {
+        Reason::FileTooLarge
+    }
+}
+
+/// A quota would be exceeded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("quota of {scope}: {exceeded}")]
+pub(crate) struct QuotaExceeded {
+    pub(crate) scope: Scope,
+    pub(crate) exceeded: Exceeded,
+    /// What the asking upload itself holds of the measure: waiting cannot give that back.
+    pub(crate) own: u64,
+}
+
+impl QuotaExceeded {
+    /// True when other uploads hold what is missing, and may give it back.
+    pub(crate) fn worth_waiting(&self) -> bool {
+        let Exceeded { limit, used, wanted, .. } = self.exceeded;
+        let without_others = Exceeded { used: used.saturating_add(self.own), ..self.exceeded };
+        wanted <= limit && without_others.blocked_by_reservations()
+    }
+}
+
+impl WireError for QuotaExceeded {
+    fn reason(&self) -> Reason {
+        Reason::QuotaExceeded
+    }
+
+    fn client_message(&self) -> String {
+        let Exceeded { measure, limit, used, reserved, wanted } = self.exceeded;
+        let measure = match measure {
+            Measure::Bytes => "bytes",
+            Measure::Objects => "files",
+        };
+        let next = if self.worth_waiting() {
+            "try again when open uploads have ended"
+        } else {
+            "delete files, send less, or ask the operator for a larger quota"
+        };
+        format!(
+            "the quota of {} is {limit} {measure}: {used} are used, {reserved} reserved by open \
+             uploads, and {wanted} more are wanted; {next}",
+            self.scope
+        )
+    }
+}
+
+/// Too few nodes take chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: try again later")]
+pub(crate) struct TooFewNodes(#[from] pub(crate) placement::TooFewNodes);
+
+impl WireError for TooFewNodes {
+    fn reason(&self) -> Reason {
+        Reason::TooFewNodes
+    }
+}
+
+/// There is no such upload, or it is over for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no upload {0}: begin a new one")]
+pub(crate) struct UploadNotFound(pub(crate) UploadId);
+
+impl WireError for UploadNotFound {
+    fn reason(&self) -> Reason {
+        Reason::UploadNotFound
+    }
+}
+
+/// The upload was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("upload {0} was aborted, or made no progress for too long: begin a new one")]
+pub(crate) struct UploadAborted(pub(crate) UploadId);
+
+impl WireError for UploadAborted {
+    fn reason(&self) -> Reason {
+        Reason::UploadAborted
+    }
+}
+
+/// The upload is a version already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("upload {0} is committed and cannot change any more: delete the file instead")]
+pub(crate) struct UploadCommitted(pub(crate) UploadId);
+
+impl WireError for UploadCommitted {
+    fn reason(&self) -> Reason {
+        Reason::PreconditionFailed
+    }
+}
+
+/// The upload id names another upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("upload_id: {0} names another upload: draw a new id")]
+pub(crate) struct UploadIdTaken(pub(crate) UploadId);
+
+impl WireError for UploadIdTaken {
+    fn reason(&self) -> Reason {
+        Reason::InvalidField
+    }
+}
+
+/// The upload cannot be committed, or a receipt does not fit into it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Incomplete {
+    #[error("chunk {index} has {length} bytes, {expected} are expected")]
+    ChunkLength { index: u32, length: u64, expected: u64 },
+    #[error("chunks {0} and {1} are both shorter than full: only the last chunk of a file may be")]
+    TwoShortChunks(u32, u32),
+    #[error("{confirmed} of {expected} chunks are confirmed")]
+    ChunksMissing { confirmed: u64, expected: u64 },
+    #[error("the confirmed chunks have {confirmed} bytes, the file is said to have {length}")]
+    LengthDiffers { confirmed: u64, length: u64 },
+    #[error("{length} bytes are to be committed, {announced} were announced or reserved")]
+    LengthNotAnnounced { length: u64, announced: u64 },
+    #[error("a chunk has {copies} durable copies, {wanted} are wanted")]
+    CopiesMissing { copies: u32, wanted: u32 },
+    #[error("a disk was replaced while the upload ran, and the upload is too large to count again")]
+    DiskReplaced,
+}
+
+impl WireError for Incomplete {
+    fn reason(&self) -> Reason {
+        Reason::UploadIncomplete
+    }
+}
+
+/// The chunk was confirmed with another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("chunk {0} is confirmed with another content: begin a new upload")]
+pub(crate) struct ChunkConflict(pub(crate) u32);
+
+impl WireError for ChunkConflict {
+    fn reason(&self) -> Reason {
+        Reason::ChunkConflict
+    }
+}
+
+/// More was received than was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{received} bytes were received, {announced} were announced")]
+pub(crate) struct LongerThanAnnounced {
+    pub(crate) received: u64,
+    pub(crate) announced: u64,
+}
+
+impl WireError for LongerThanAnnounced {
+    fn reason(&self) -> Reason {
+        Reason::BodyMismatch
+    }
+}
+
+/// The node is not known, or its disk is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node {0} is not known with this disk: register again")]
+pub(crate) struct NodeUnknown(pub(crate) NodeId);
+
+impl WireError for NodeUnknown {
+    fn reason(&self) -> Reason {
+        Reason::NodeUnknown
+    }
+}
+
+/// The idempotency key names a call of another kind or caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("caller.idempotency_key: was used for another call: draw a new one")]
+pub(crate) struct IdempotencyKeyTaken;
+
+impl WireError for IdempotencyKeyTaken {
+    fn reason(&self) -> Reason {
+        Reason::InvalidField
+    }
+}

@@ -1,0 +1,7 @@
+//! Storage nodes: who they are, how they are, and how they are called.
+
+mod peers;
+mod registry;
+
+pub(crate) use peers::Peers;
+pub(crate) use registry::{Directory, Fullness, NodeView, Registry, places};

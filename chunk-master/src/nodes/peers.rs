@@ -1,0 +1,120 @@
+//! Calling nodes: one channel per address, kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cairn_core::ids::{BlobId, ChunkId};
+use cairn_proto::v1::chunks_client::ChunksClient;
+use cairn_proto::v1::{self, DeleteChunksRequest, ListStoredChunksRequest};
+use cairn_proto::{InvalidField, MAX_MESSAGE_BYTES, RemoteError, convert};
+use cairn_runtime::{Clock, Dialer, Elapsed, InvalidAddress, PeerChannel};
+use tonic::Status;
+
+/// A node did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached {
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    #[error(transparent)]
+    Silent(#[from] Elapsed),
+    #[error(transparent)]
+    Refused(#[from] RemoteError),
+    #[error("the node's answer does not fit: {0}")]
+    Answer(#[from] InvalidField),
+}
+
+/// Channels to nodes, each made when first used.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    dialer: Dialer,
+    clock: Clock,
+    bound: Duration,
+    channels: Mutex<BTreeMap<String, PeerChannel>>,
+}
+
+impl Peers {
+    pub(crate) fn new(dialer: Dialer, clock: Clock, bound: Duration) -> Self {
+        Self { dialer, clock, bound, channels: Mutex::default() }
+    }
+
+    /// Checks that an address can be dialled.
+    pub(crate) fn check(&self, address: &str) -> Result<(), InvalidAddress> {
+        self.dialer.dial(address).map(drop)
+    }
+
+    fn channel(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
+        let mut channels = self.lock();
+        if let Some(channel) = channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let channel = self.dialer.dial(address)?;
+        channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+
+    fn client(&self, address: &str) -> Result<ChunksClient<PeerChannel>, InvalidAddress> {
+        let client = ChunksClient::new(self.channel(address)?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    async fn bounded<T>(
+        &self,
+        address: &str,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Unreached> {
+        let answer = match self.clock.timeout(self.bound, call).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => RemoteError::from(status).into(),
+            Err(elapsed) => elapsed.into(),
+        };
+        // Whoever is at the address next time is dialled anew.
+        self.lock().remove(address);
+        Err(answer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PeerChannel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Erases up to 1000 chunks of a blob; true when there are more.
+    pub(crate) async fn erase(&self, address: &str, blob: BlobId) -> Result<bool, Unreached> {
+        let mut client = self.client(address)?;
+        let request = DeleteChunksRequest {
+            blob_id: convert::bytes(blob.as_bytes()),
+            ..DeleteChunksRequest::default()
+        };
+        Ok(self.bounded(address, client.delete(request)).await?.more)
+    }
+
+    /// Deletes chunks, at most 1000; the number that were there.
+    pub(crate) async fn delete(
+        &self,
+        address: &str,
+        chunks: Vec<ChunkId>,
+    ) -> Result<u64, Unreached> {
+        let mut client = self.client(address)?;
+        let request = DeleteChunksRequest {
+            chunks: chunks.into_iter().map(Into::into).collect(),
+            ..DeleteChunksRequest::default()
+        };
+        Ok(self.bounded(address, client.delete(request)).await?.deleted)
+    }
+
+    /// A page of a node's inventory, and whether there is more.
+    pub(crate) async fn inventory(
+        &self,
+        address: &str,
+        after: Option<ChunkId>,
+    ) -> Result<(Vec<ChunkId>, bool), Unreached> {
+        let mut client = self.client(address)?;
+        let request = ListStoredChunksRequest {
+            after: after.map(Into::into),
+            ..ListStoredChunksRequest::default()
+        };
+        let answer = self.bounded(address, client.list(request)).await?;
+        let chunk = |stored: v1::StoredChunk| convert::chunk_id(stored.chunk);
+        let chunks = answer.chunks.into_iter().map(chunk);
+        Ok((chunks.collect::<Result<_, _>>()?, answer.more))
+    }
+}

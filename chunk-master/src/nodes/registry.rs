@@ -1,0 +1,347 @@
+//! The registry: nodes in memory.
+//!
+//! ```text
+//! RegisterNode, Heartbeat ─►┐                       ┌─► place   (Begin, Allocate)
+//!                           ├─► one short mutex ────┼─► places  (Locate)
+//! reassess, every beat ────►┘                       └─► changes (WatchNodes)
+//! ```
+//!
+//! Liveness and fill are here only; what must outlive the master is the node's record in the catalog.
+//! Fill is advisory: between two heartbeats it is the last report plus what was placed since, and the
+//! node itself decides whether it has room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cairn_core::copies::{ChunkPlacement, ChunkWant, Place};
+use cairn_core::digest::plain_crc;
+use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
+use cairn_core::liveness::{Liveness, LivenessBounds, NodeState};
+use cairn_core::names::Zone;
+use cairn_core::placement::{Candidate, TooFewNodes, place};
+use cairn_runtime::Clock;
+use tokio::sync::broadcast;
+
+use crate::catalog::{ChunkEntry, NodeRecord};
+use crate::error::NodeUnknown;
+
+/// Changes that a slow watcher may lag behind before it is given the full list instead.
+const CHANGES_KEPT: usize = 256;
+
+/// How a node is, as it says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fullness {
+    /// Bytes it may hold in all.
+    pub(crate) capacity: u64,
+    /// Bytes it holds or has promised.
+    pub(crate) used: u64,
+    /// Chunks it holds.
+    pub(crate) chunks: u64,
+    /// Copies being written to it.
+    pub(crate) open_writes: u32,
+}
+
+/// A node as the master sees it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeView {
+    pub(crate) node: NodeId,
+    pub(crate) record: NodeRecord,
+    pub(crate) state: NodeState,
+    pub(crate) fullness: Fullness,
+}
+
+/// All nodes at one moment.
+pub(crate) type Directory = BTreeMap<NodeId, NodeView>;
+
+#[derive(Debug)]
+struct Member {
+    record: NodeRecord,
+    liveness: Liveness,
+    fullness: Fullness,
+    /// Placed here since the last heartbeat.
+    pending_bytes: u64,
+    pending_writes: u32,
+    /// The state that watchers were told last.
+    announced: NodeState,
+}
+
+impl Member {
+    fn joining(record: NodeRecord, clock: &Clock) -> Self {
+        Self {
+            record,
+            liveness: Liveness::joining(clock.monotonic()),
+            fullness: Fullness::default(),
+            pending_bytes: 0,
+            pending_writes: 0,
+            announced: NodeState::Joining,
+        }
+    }
+
+    fn report(&mut self, fullness: Fullness) {
+        self.fullness = fullness;
+        self.pending_bytes = 0;
+        self.pending_writes = 0;
+    }
+
+    fn candidate(&self, node: NodeId) -> Candidate {
+        Candidate {
+            node,
+            zone: self.record.zone.clone(),
+            capacity: self.fullness.capacity,
+            filled: self.fullness.used.saturating_add(self.pending_bytes),
+            load: self.fullness.open_writes.saturating_add(self.pending_writes),
+        }
+    }
+
+    fn view(&self, node: NodeId, state: NodeState) -> NodeView {
+        NodeView { node, record: self.record.clone(), state, fullness: self.fullness }
+    }
+}
+
+/// The nodes that this master knows.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    members: Mutex<BTreeMap<NodeId, Member>>,
+    changes: broadcast::Sender<Vec<NodeView>>,
+    clock: Clock,
+    bounds: LivenessBounds,
+}
+
+impl Registry {
+    pub(crate) fn new(clock: Clock, bounds: LivenessBounds) -> Self {
+        Self {
+            members: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+            clock,
+            bounds,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, member: &Member) -> NodeState {
+        member.liveness.state(self.clock.monotonic(), &self.bounds)
+    }
+
+    /// Tells watchers; nobody may be watching.
+    fn announce(&self, changed: Vec<NodeView>) {
+        for node in &changed {
+            let (id, state) = (node.node, node.state);
+            tracing::info!(target: "cairn", node = %id, ?state, "node changed");
+        }
+        if !changed.is_empty() {
+            let _watchers = self.changes.send(changed);
+        }
+    }
+
+    /// Takes nodes from the catalog: nobody of them was heard yet.
+    pub(crate) fn load(&self, nodes: impl IntoIterator<Item = (NodeId, NodeRecord)>) {
+        let mut members = self.lock();
+        for (node, record) in nodes {
+            let joining = || Member::joining(record, &self.clock);
+            members.entry(node).or_insert_with(joining);
+        }
+    }
+
+    /// A node has made itself known. Another disk or address makes it a new one, not heard yet.
+    pub(crate) fn register(&self, node: NodeId, record: NodeRecord, fullness: Fullness) {
+        let mut members = self.lock();
+        let known = members.get(&node).is_some_and(|m| m.record == record);
+        if !known {
+            members.insert(node, Member::joining(record, &self.clock));
+        }
+        if let Some(member) = members.get_mut(&node) {
+            member.report(fullness);
+            let state = self.state(member);
+            if !known || member.announced != state {
+                member.announced = state;
+                self.announce(vec![member.view(node, state)]);
+            }
+        }
+    }
+
+    /// A node lives.
+    pub(crate) fn heartbeat(
+        &self,
+        node: NodeId,
+        disk: DiskIncarnation,
+        fullness: Fullness,
+    ) -> Result<(), NodeUnknown> {
+        let mut members = self.lock();
+        let member = members.get_mut(&node).filter(|m| m.record.disk == disk);
+        let member = member.ok_or(NodeUnknown(node))?;
+        member.liveness.heard(self.clock.monotonic());
+        member.report(fullness);
+        let state = self.state(member);
+        if member.announced != state {
+            member.announced = state;
+            self.announce(vec![member.view(node, state)]);
+        }
+        Ok(())
+    }
+
+    /// Judges silence, so that watchers hear of nodes that say nothing.
+    pub(crate) fn reassess(&self) {
+        let mut members = self.lock();
+        let mut changed = Vec::new();
+        for (&node, member) in members.iter_mut() {
+            let state = self.state(member);
+            if member.announced != state {
+                member.announced = state;
+                changed.push(member.view(node, state));
+            }
+        }
+        self.announce(changed);
+    }
+
+    /// All nodes, by id.
+    pub(crate) fn directory(&self) -> Directory {
+        let members = self.lock();
+        let view =
+            |(&node, member): (&NodeId, &Member)| (node, member.view(node, self.state(member)));
+        members.iter().map(view).collect()
+    }
+
+    /// All nodes, and every change from here on.
+    pub(crate) fn watch(&self) -> (Directory, broadcast::Receiver<Vec<NodeView>>) {
+        let changes = self.changes.subscribe();
+        (self.directory(), changes)
+    }
+
+    /// Chooses nodes for chunks of `blob`, in all or none, and counts what it gives them until their next
+    /// heartbeat or until the placement is dropped without being kept.
+    pub(crate) fn place(
+        &self,
+        blob: BlobId,
+        wants: &[ChunkWant],
+    ) -> Result<Placement<'_>, TooFewNodes> {
+        let mut members = self.lock();
+        let zones: BTreeMap<_, _> =
+            members.iter().map(|(&node, member)| (node, member.record.zone.clone())).collect();
+        let mut candidates: Vec<_> = members
+            .iter()
+            .filter(|(_, member)| self.state(member).takes_chunks())
+            .map(|(&node, member)| member.candidate(node))
+            .collect();
+        let mut chunks = Vec::with_capacity(wants.len());
+        let mut given = Vec::new();
+        for want in wants {
+            let nodes = place_one(blob, want, &candidates, &zones)?;
+            for candidate in candidates.iter_mut().filter(|c| nodes.contains(&c.node)) {
+                candidate.filled = candidate.filled.saturating_add(want.length);
+                candidate.load = candidate.load.saturating_add(1);
+            }
+            given.extend(nodes.iter().map(|&node| (node, want.length)));
+            let place = |node: &NodeId| members.get(node).map(|m| open_place(*node, &m.record));
+            chunks.push(ChunkPlacement {
+                index: want.index,
+                places: nodes.iter().filter_map(place).collect(),
+            });
+        }
+        for (node, bytes) in &given {
+            if let Some(member) = members.get_mut(node) {
+                member.pending_bytes = member.pending_bytes.saturating_add(*bytes);
+                member.pending_writes = member.pending_writes.saturating_add(1);
+            }
+        }
+        Ok(Placement { registry: self, chunks, given })
+    }
+
+    fn take_back(&self, given: &[(NodeId, u64)]) {
+        let mut members = self.lock();
+        for (node, bytes) in given {
+            if let Some(member) = members.get_mut(node) {
+                member.pending_bytes = member.pending_bytes.saturating_sub(*bytes);
+                member.pending_writes = member.pending_writes.saturating_sub(1);
+            }
+        }
+    }
+}
+
+fn place_one(
+    blob: BlobId,
+    want: &ChunkWant,
+    candidates: &[Candidate],
+    zones: &BTreeMap<NodeId, Zone>,
+) -> Result<Vec<NodeId>, TooFewNodes> {
+    let held: Vec<_> = want.holders.iter().filter_map(|id| zones.get(id)).cloned().collect();
+    let excluded: BTreeSet<_> = want.holders.iter().chain(&want.failed).copied().collect();
+    let chunk = ChunkId::new(blob, want.index);
+    place(chunk, want.length, want.copies, candidates, &held, &excluded)
+}
+
+/// A place without a grant: the master is in open mode.
+fn open_place(node: NodeId, record: &NodeRecord) -> Place {
+    Place { node, address: record.address.clone(), grant: bytes::Bytes::new() }
+}
+
+/// Nodes that were chosen. Dropped without [`Self::keep`], nothing counts on them any more.
+#[derive(Debug)]
+pub(crate) struct Placement<'a> {
+    registry: &'a Registry,
+    chunks: Vec<ChunkPlacement>,
+    given: Vec<(NodeId, u64)>,
+}
+
+impl Placement<'_> {
+    /// The nodes chosen.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
+        self.given.iter().map(|&(node, _)| node).collect()
+    }
+
+    /// The placement was given out.
+    pub(crate) fn keep(mut self) -> Vec<ChunkPlacement> {
+        self.given.clear();
+        std::mem::take(&mut self.chunks)
+    }
+}
+
+impl Drop for Placement<'_> {
+    fn drop(&mut self) {
+        if !self.given.is_empty() {
+            self.registry.take_back(&self.given);
+        }
+    }
+}
+
+/// How good a copy is to read; lower is better. The order of the fields is the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ReadScore {
+    /// A reader found it missing or wrong.
+    found_bad: bool,
+    state: NodeState,
+    /// Spreads readers over what is equal.
+    tie: u32,
+}
+
+/// The places of a chunk's copies, best first. Copies on another life of a disk are gone; those on nodes
+/// that do not serve are left out while there are others.
+pub(crate) fn places(
+    directory: &Directory,
+    chunk: ChunkId,
+    entry: &ChunkEntry,
+    found_bad: &BTreeSet<NodeId>,
+) -> Vec<Place> {
+    let mut scored: Vec<_> = entry
+        .copies
+        .iter()
+        .filter_map(|copy| {
+            let view = directory.get(&copy.node)?;
+            let name = [chunk.to_bytes().as_slice(), copy.node.as_bytes()].concat();
+            let score = ReadScore {
+                found_bad: found_bad.contains(&copy.node),
+                state: view.state,
+                tie: plain_crc(&name),
+            };
+            (view.record.disk == copy.disk).then_some((score, view))
+        })
+        .collect();
+    scored.sort_by_key(|&(score, _)| score);
+    if scored.iter().any(|(score, _)| score.state.serves_chunks()) {
+        scored.retain(|(score, _)| score.state.serves_chunks());
+    }
+    let place = |(_, view): (ReadScore, &NodeView)| open_place(view.node, &view.record);
+    scored.into_iter().map(place).collect()
+}

@@ -1,0 +1,67 @@
+//! Delete: the current version is condemned.
+
+use cairn_core::names::{ObjectKey, Principal};
+use cairn_core::object::{VersionId, WriteCondition};
+use cairn_kv::Txn;
+
+use super::condemn::condemn;
+use super::head::{self, LookupError};
+use crate::catalog::{Alarm, AlarmKey, BucketKey, Deletion, DeletionKey, Subject, record};
+use crate::error::{CatalogError, ConditionRefused, IdempotencyKeyTaken, operation_error};
+
+operation_error! {
+    /// Why nothing is deleted.
+    DeleteError {
+        Catalog(CatalogError),
+        Lookup(LookupError),
+        Condition(ConditionRefused),
+        KeyTaken(IdempotencyKeyTaken),
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Delete {
+    pub(crate) principal: Principal,
+    /// Names the call, so that a repeat deletes nothing more.
+    pub(crate) call: Option<DeletionKey>,
+    pub(crate) bucket: BucketKey,
+    pub(crate) key: ObjectKey,
+    pub(crate) condition: WriteCondition,
+    pub(crate) now_ms: u64,
+    /// Until when the answer is kept for repeats.
+    pub(crate) keep_until_ms: u64,
+}
+
+/// Deletes, or gives the answer of the call that this one repeats.
+pub(crate) fn delete(txn: &mut Txn<'_>, request: &Delete) -> Result<VersionId, DeleteError> {
+    if let Some(call) = &request.call
+        && let Some(earlier) = record::get::<Deletion>(txn, call)?
+    {
+        return if earlier.principal == request.principal {
+            Ok(earlier.version)
+        } else {
+            Err(IdempotencyKeyTaken.into())
+        };
+    }
+    let current = head::lookup(txn, &request.bucket, &request.key)?;
+    head::check(&request.condition, Some(&current))?;
+    let (key, head) = current;
+    condemn(txn, &key, &head, request.now_ms)?;
+    if let Some(call) = request.call {
+        remember(txn, request, call, head.version)?;
+    }
+    Ok(head.version)
+}
+
+fn remember(
+    txn: &mut Txn<'_>,
+    request: &Delete,
+    call: DeletionKey,
+    version: VersionId,
+) -> Result<(), CatalogError> {
+    let deletion = Deletion { principal: request.principal.clone(), version };
+    record::put(txn, &call, &deletion)?;
+    let alarm = AlarmKey { due_ms: request.keep_until_ms, subject: Subject::Deletion(call) };
+    Ok(record::put(txn, &alarm, &Alarm)?)
+}

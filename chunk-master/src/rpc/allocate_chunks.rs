@@ -1,0 +1,79 @@
+//! AllocateChunks.
+
+use cairn_core::chunking::MAX_FILE_BYTES;
+use cairn_core::copies::ChunkWant;
+use cairn_core::ids::BlobId;
+use cairn_kv::{Durability, TransactError};
+use cairn_proto::v1::{AllocateChunksRequest, AllocateChunksResponse};
+use cairn_proto::{InvalidField, WireError, convert};
+use tonic::Status;
+
+use super::quota_wait::{MaybeQuota, QuotaWait};
+use super::{caller, invalid, wants};
+use crate::answer;
+use crate::error::{FileTooLarge, QuotaExceeded, TooFewNodes};
+use crate::master::Master;
+use crate::upload::extend::{Extend, ExtendError, extend};
+
+impl MaybeQuota for ExtendError {
+    fn quota(&self) -> Option<&QuotaExceeded> {
+        match self {
+            Self::Quota(quota) => Some(quota),
+            Self::Catalog(_) | Self::NotOpen(_) | Self::Longer(_) | Self::Nodes(_) => None,
+        }
+    }
+}
+
+fn parse(
+    master: &Master,
+    request: AllocateChunksRequest,
+) -> Result<(Extend, Vec<ChunkWant>), InvalidField> {
+    let (principal, _) = caller(request.caller)?;
+    let extend = Extend {
+        upload: convert::upload_id(&request.upload_id)?,
+        principal,
+        received: request.received,
+        lease_until_ms: master.lease_until_ms(),
+    };
+    Ok((extend, wants(request.wants)?))
+}
+
+pub(super) async fn allocate_chunks(
+    master: &Master,
+    request: AllocateChunksRequest,
+) -> Result<AllocateChunksResponse, Status> {
+    let (request, wants) = parse(master, request).map_err(|field| invalid(&field))?;
+    if request.received > MAX_FILE_BYTES {
+        let (bytes, most) = (request.received, MAX_FILE_BYTES);
+        return Err(FileTooLarge { bytes, most }.to_status());
+    }
+    // The blob is known only inside the transaction; to break ties between nodes any id will do.
+    let spread = BlobId::from_uuid(master.entropy.uuid_v7(&master.clock));
+    let mut wait = QuotaWait::begin(master);
+    loop {
+        let placement = master.nodes.place(spread, &wants);
+        let placed = placement.as_ref().map(|placement| placement.nodes()).map_err(|few| *few);
+        let asked = request.clone();
+        let extended =
+            master.kv.transact(Durability::Buffered, move |txn| extend(txn, &asked, &placed)).await;
+        match (extended, placement) {
+            (Ok(extended), Ok(placement)) => {
+                let placements = placement.keep();
+                return Ok(AllocateChunksResponse {
+                    reserved: extended.reserved,
+                    placements: placements.into_iter().map(Into::into).collect(),
+                });
+            }
+            (Err(refused), placement) => {
+                drop(placement);
+                if !wait.before_retry(&refused).await {
+                    if let TransactError::Rejected(ExtendError::Nodes(_)) = &refused {
+                        master.metrics.placement_failed.inc();
+                    }
+                    return Err(answer::not_transacted(refused));
+                }
+            }
+            (Ok(_), Err(few)) => return Err(TooFewNodes(few).to_status()),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! BeginUpload.
+
+use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
+use cairn_core::copies::ChunkWant;
+use cairn_core::ids::{BlobId, ChunkIndex};
+use cairn_kv::Durability;
+use cairn_proto::v1::{BeginUploadRequest, BeginUploadResponse};
+use cairn_proto::{InvalidField, WireError, convert};
+use tonic::Status;
+
+use super::quota_wait::{MaybeQuota, QuotaWait};
+use super::{MAX_PLACED, caller, condition, invalid};
+use crate::answer;
+use crate::config::millis;
+use crate::error::{FileTooLarge, QuotaExceeded};
+use crate::master::Master;
+use crate::upload::begin::{Begin, BeginError, Begun, begin};
+use crate::upload::extend::wish;
+
+impl MaybeQuota for BeginError {
+    fn quota(&self) -> Option<&QuotaExceeded> {
+        match self {
+            Self::Quota(quota) => Some(quota),
+            Self::Catalog(_)
+            | Self::Bucket(_)
+            | Self::Condition(_)
+            | Self::Nodes(_)
+            | Self::IdTaken(_)
+            | Self::Aborted(_)
+            | Self::Committed(_) => None,
+        }
+    }
+}
+
+/// Checks the request, and how many chunks to place with the answer.
+fn parse(
+    master: &Master,
+    request: BeginUploadRequest,
+) -> Result<(Begin, ChunkIndex), InvalidField> {
+    let (principal, _) = caller(request.caller)?;
+    let place = request.place_chunks;
+    if place as usize > MAX_PLACED {
+        let problem = format!("{place}: ask for at most {MAX_PLACED}");
+        return Err(InvalidField::new("place_chunks", problem));
+    }
+    let sizes = master.config.chunk_sizes;
+    let begin = Begin {
+        upload: convert::upload_id(&request.upload_id)?,
+        blob: BlobId::from_uuid(master.entropy.uuid_v7(&master.clock)),
+        principal,
+        bucket: convert::bucket(&request.bucket)?,
+        key: convert::key(request.key)?,
+        length: request.length,
+        received: request.received,
+        wish: wish(&sizes, request.received),
+        condition: condition(request.condition)?,
+        meta: convert::meta(request.meta)?,
+        sizes,
+        copies: master.config.copies,
+        lease_until_ms: master.lease_until_ms(),
+    };
+    Ok((begin, place))
+}
+
+/// The first chunks, with the most that each can have.
+fn wants(
+    sizes: &ChunkSizes,
+    length: Option<u64>,
+    place: ChunkIndex,
+    copies: u32,
+) -> Vec<ChunkWant> {
+    let count = length.and_then(|bytes| sizes.count(bytes)).unwrap_or(place);
+    let want = |index| ChunkWant {
+        index,
+        length: length.map_or(sizes.capacity(index), |bytes| sizes.length(index, bytes)),
+        copies: copies as usize,
+        holders: Vec::new(),
+        failed: Vec::new(),
+    };
+    (0..count.min(place)).map(want).collect()
+}
+
+pub(super) async fn begin_upload(
+    master: &Master,
+    request: BeginUploadRequest,
+) -> Result<BeginUploadResponse, Status> {
+    let (request, place) = parse(master, request).map_err(|field| invalid(&field))?;
+    let bytes = request.length.unwrap_or(request.received);
+    if bytes > MAX_FILE_BYTES || request.sizes.count(bytes).is_none() {
+        let most = MAX_FILE_BYTES;
+        return Err(FileTooLarge { bytes, most }.to_status());
+    }
+    let wants = wants(&request.sizes, request.length, place, request.copies);
+    let mut wait = QuotaWait::begin(master);
+    loop {
+        let placement = master.nodes.place(request.blob, &wants);
+        let placed = placement.as_ref().map(|placement| placement.nodes()).map_err(|few| *few);
+        let asked = request.clone();
+        let begun =
+            master.kv.transact(Durability::Buffered, move |txn| begin(txn, &asked, &placed)).await;
+        match (begun, placement) {
+            (Ok(begun), Ok(placement)) => {
+                if !begun.repeated {
+                    master.metrics.begun.inc();
+                }
+                tracing::debug!(target: "cairn", upload = %request.upload, blob = %begun.blob,
+                    reserved = begun.reserved, "upload begun");
+                return Ok(answer(master, &begun, placement.keep()));
+            }
+            (Err(refused), placement) => {
+                drop(placement);
+                if !wait.before_retry(&refused).await {
+                    return Err(not_begun(master, refused));
+                }
+            }
+            (Ok(_), Err(few)) => return Err(crate::error::TooFewNodes(few).to_status()),
+        }
+    }
+}
+
+fn not_begun(master: &Master, refused: cairn_kv::TransactError<BeginError>) -> Status {
+    if let cairn_kv::TransactError::Rejected(BeginError::Nodes(_)) = &refused {
+        master.metrics.placement_failed.inc();
+    }
+    answer::not_transacted(refused)
+}
+
+fn answer(
+    master: &Master,
+    begun: &Begun,
+    placements: Vec<cairn_core::copies::ChunkPlacement>,
+) -> BeginUploadResponse {
+    BeginUploadResponse {
+        blob_id: convert::bytes(begun.blob.as_bytes()),
+        chunk_sizes: Some(begun.sizes.into()),
+        reserved: begun.reserved,
+        placements: placements.into_iter().map(Into::into).collect(),
+        copies: begun.copies,
+        lease_ms: millis(master.config.lease),
+    }
+}

@@ -1,0 +1,34 @@
+//! ConfirmChunks.
+
+use cairn_kv::Durability;
+use cairn_proto::v1::{ConfirmChunksRequest, ConfirmChunksResponse, RefusedCopy};
+use cairn_proto::{InvalidField, convert};
+use tonic::Status;
+
+use super::{caller, invalid, receipts};
+use crate::master::Master;
+use crate::upload::confirm::{Confirm, Refused, confirm};
+
+fn parse(master: &Master, request: ConfirmChunksRequest) -> Result<Confirm, InvalidField> {
+    let (principal, _) = caller(request.caller)?;
+    Ok(Confirm {
+        upload: convert::upload_id(&request.upload_id)?,
+        principal,
+        receipts: receipts(request.receipts)?,
+        lease_until_ms: master.lease_until_ms(),
+    })
+}
+
+pub(super) async fn confirm_chunks(
+    master: &Master,
+    request: ConfirmChunksRequest,
+) -> Result<ConfirmChunksResponse, Status> {
+    let request = parse(master, request).map_err(|field| invalid(&field))?;
+    let closure = move |txn: &mut cairn_kv::Txn<'_>| confirm(txn, &request);
+    let refused = master.transact(Durability::Buffered, closure).await?;
+    let refused = refused.into_iter().map(|Refused { index, node }| RefusedCopy {
+        index,
+        node_id: convert::bytes(node.as_bytes()),
+    });
+    Ok(ConfirmChunksResponse { refused: refused.collect() })
+}

@@ -1,0 +1,51 @@
+//! Locate.
+
+use cairn_core::copies::ChunkLocation;
+use cairn_kv::Snapshot;
+use cairn_proto::v1::{LocateRequest, LocateResponse};
+use cairn_proto::{InvalidField, convert};
+use tonic::Status;
+
+use super::{bucket_key, invalid};
+use crate::master::Master;
+use crate::nodes::places;
+use crate::object::locate::{Locate, Located, locate as locate_chunks};
+
+fn parse(request: LocateRequest) -> Result<Locate, InvalidField> {
+    let principal = convert::principal(request.principal)?;
+    let version = if request.version_id.is_empty() {
+        None
+    } else {
+        Some(convert::version_id(&request.version_id)?)
+    };
+    Ok(Locate {
+        bucket: bucket_key(&principal, &request.bucket)?,
+        key: convert::key(request.key)?,
+        version,
+        offset: request.offset,
+        length: request.length,
+    })
+}
+
+pub(super) async fn locate(
+    master: &Master,
+    request: LocateRequest,
+) -> Result<LocateResponse, Status> {
+    let request = parse(request).map_err(|field| invalid(&field))?;
+    let closure = move |view: &Snapshot<'_>| locate_chunks(view, &request);
+    let page = master.view(closure).await?;
+    let directory = master.nodes.directory();
+    let location = |located: Located| ChunkLocation {
+        chunk: located.chunk,
+        offset: located.offset,
+        length: located.entry.length,
+        hash: located.entry.hash,
+        places: places(&directory, located.chunk, &located.entry, &located.found_bad),
+    };
+    let chunks = page.chunks.into_iter().map(|located| location(located).into());
+    Ok(LocateResponse {
+        object: Some((&page.object).into()),
+        chunks: chunks.collect(),
+        next_offset: page.next_offset,
+    })
+}

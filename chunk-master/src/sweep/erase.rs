@@ -1,0 +1,175 @@
+//! Erase: blobs that are Purging leave their nodes, then the catalog.
+//!
+//! A node that cannot be reached stays in the blob's list, and the blob in the queue. Everything here is
+//! idempotent: a node told twice has nothing left, and a record removed twice is gone.
+
+use std::collections::BTreeSet;
+
+use cairn_core::ids::{BlobId, NodeId};
+use cairn_core::lifecycle::BlobState;
+use cairn_kv::{Durability, Read, Txn};
+use futures_util::future::join_all;
+
+use super::{Effort, PassError, SweepError, SweepReport};
+use crate::catalog::{Blob, Finding, NodePage, NodePageKey, Page, PurgeQueued, finding, record};
+use crate::error::CatalogError;
+use crate::master::Master;
+use crate::nodes::Directory;
+
+/// Blobs that are erased side by side.
+const BLOBS_AT_A_TIME: usize = 8;
+/// Groups of blobs of a bounded pass.
+const GROUPS: usize = 64;
+/// Calls to one node for one blob in a pass, 1000 chunks each: more than the largest blob has.
+const CALLS_PER_NODE: usize = 1100;
+/// Manifest pages of one transaction.
+const PAGES_PER_STEP: usize = 16;
+/// Findings of one transaction.
+const FINDINGS_PER_STEP: usize = 1000;
+
+/// A blob to erase.
+#[derive(Debug)]
+struct Doomed {
+    id: BlobId,
+    nodes: BTreeSet<NodeId>,
+}
+
+pub(super) async fn run(
+    master: &Master,
+    effort: Effort,
+    report: &mut SweepReport,
+) -> Result<(), PassError> {
+    let mut after = None;
+    let mut groups = 0;
+    while !effort.is_enough(groups, GROUPS) {
+        let group = master.kv.view(move |view| queued(view, after)).await?;
+        let Some(last) = group.last() else {
+            break;
+        };
+        after = Some(last.id);
+        let directory = master.nodes.directory();
+        let erased = group.iter().map(|blob| erase(master, &directory, blob));
+        for gone in join_all(erased).await {
+            if gone? {
+                report.blobs_erased += 1;
+            } else {
+                report.blobs_waiting += 1;
+            }
+        }
+        groups += 1;
+    }
+    Ok(())
+}
+
+fn queued(read: &impl Read, after: Option<BlobId>) -> Result<Vec<Doomed>, SweepError> {
+    let mut range = record::all::<PurgeQueued>();
+    if let Some(after) = after {
+        range = range.after(record::key_of::<PurgeQueued>(&after));
+    }
+    let mut group = Vec::new();
+    for (id, _) in record::scan::<PurgeQueued>(read, &range, BLOBS_AT_A_TIME)? {
+        let blob: Blob = record::must_get(read, &id)?;
+        let nodes = blob.nodes;
+        group.push(Doomed { id, nodes });
+    }
+    Ok(group)
+}
+
+/// Erases one blob as far as its nodes answer; true when it is gone.
+async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<bool, PassError> {
+    let mut clean = BTreeSet::new();
+    for &node in &blob.nodes {
+        if erase_on(master, directory, node, blob.id).await {
+            clean.insert(node);
+        }
+    }
+    let id = blob.id;
+    let done = clean.len() == blob.nodes.len();
+    if !clean.is_empty() {
+        let closure = move |txn: &mut Txn<'_>| forget_nodes(txn, id, &clean);
+        master.kv.transact(Durability::Buffered, closure).await?;
+    }
+    if !done {
+        return Ok(false);
+    }
+    let forget = move |txn: &mut Txn<'_>| forget_part(txn, id);
+    while !master.kv.transact(Durability::Buffered, forget).await? {}
+    tracing::debug!(target: "cairn", blob = %id, "blob erased");
+    Ok(true)
+}
+
+/// True when the node holds nothing of the blob any more.
+async fn erase_on(master: &Master, directory: &Directory, node: NodeId, blob: BlobId) -> bool {
+    // A node that is not in the catalog any more is gone for good.
+    let Some(view) = directory.get(&node) else {
+        return true;
+    };
+    if !view.state.serves_chunks() {
+        return false;
+    }
+    for _ in 0..CALLS_PER_NODE {
+        match master.peers.erase(&view.record.address, blob).await {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(error) => {
+                tracing::debug!(target: "cairn", %node, %blob, %error, "blob not erased yet");
+                return false;
+            }
+        }
+    }
+    false
+}
+
+fn forget_nodes(txn: &mut Txn<'_>, id: BlobId, clean: &BTreeSet<NodeId>) -> Result<(), SweepError> {
+    let Some(mut blob) = record::get::<Blob>(txn, &id)? else {
+        return Ok(());
+    };
+    blob.nodes.retain(|node| !clean.contains(node));
+    record::put(txn, &id, &blob)?;
+    Ok(())
+}
+
+/// Removes a bounded part of a blob's records; true when all are gone.
+fn forget_part(txn: &mut Txn<'_>, id: BlobId) -> Result<bool, SweepError> {
+    let Some(blob) = record::get::<Blob>(txn, &id)? else {
+        record::delete::<PurgeQueued>(txn, &id)?;
+        return Ok(true);
+    };
+    debug_assert!(
+        blob.state == BlobState::Purging && blob.nodes.is_empty(),
+        "blob {id} is forgotten while it is {:?} on {} nodes",
+        blob.state,
+        blob.nodes.len()
+    );
+    if forget_pages(txn, id)? && forget_findings(txn, id)? {
+        record::delete::<PurgeQueued>(txn, &id)?;
+        record::delete::<Blob>(txn, &id)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn forget_pages(txn: &mut Txn<'_>, id: BlobId) -> Result<bool, CatalogError> {
+    let range = record::prefixed::<Page>(|parts| {
+        parts.id(id.as_bytes());
+    });
+    let pages = record::scan::<Page>(txn, &range, PAGES_PER_STEP)?;
+    for (key, page) in &pages {
+        let copies = page.chunks.values().flat_map(|entry| &entry.copies);
+        let nodes: BTreeSet<_> = copies.map(|copy| copy.node).collect();
+        for node in nodes {
+            record::delete::<NodePage>(txn, &NodePageKey { node, page: *key })?;
+        }
+        record::delete::<Page>(txn, key)?;
+    }
+    Ok(pages.len() < PAGES_PER_STEP)
+}
+
+fn forget_findings(txn: &mut Txn<'_>, id: BlobId) -> Result<bool, CatalogError> {
+    let range = finding::on_chunks(id, 0, u32::MAX);
+    let findings = record::scan::<Finding>(txn, &range, FINDINGS_PER_STEP)?;
+    for (key, _) in &findings {
+        record::delete::<Finding>(txn, key)?;
+    }
+    Ok(findings.len() < FINDINGS_PER_STEP)
+}

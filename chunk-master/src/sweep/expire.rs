@@ -1,0 +1,112 @@
+//! Expire: alarms that ring. An upload whose lease was renewed is looked at again later; one whose lease
+//! ended is aborted; kept answers are removed.
+
+use cairn_kv::{Durability, KeyRange, Read, Txn};
+
+use super::{Effort, PassError, SweepError, SweepReport};
+use crate::catalog::{Alarm, AlarmKey, Deletion, Finished, Subject, Upload, record};
+use crate::config::{Faults, millis};
+use crate::error::CatalogError;
+use crate::master::Master;
+use crate::upload::abort::give_back;
+
+/// Alarms of one transaction.
+const ALARMS_PER_STEP: usize = 32;
+/// Steps of a bounded pass.
+const STEPS: usize = 32;
+
+/// The times that decide.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    now_ms: u64,
+    /// How long ends of uploads are remembered.
+    remember_ms: u64,
+    faults: Faults,
+}
+
+pub(super) async fn run(
+    master: &Master,
+    effort: Effort,
+    report: &mut SweepReport,
+) -> Result<(), PassError> {
+    let plan = Plan {
+        now_ms: master.clock.wall_ms(),
+        remember_ms: millis(master.config.remember_for),
+        faults: master.config.faults(),
+    };
+    let mut steps = 0;
+    while !effort.is_enough(steps, STEPS) {
+        // A look first: a transaction that is synced costs the store a flush.
+        let rings = master.kv.view(move |view| rings(view, plan.now_ms)).await?;
+        if !rings {
+            break;
+        }
+        let closure = move |txn: &mut Txn<'_>| step(txn, plan);
+        let expired = master.kv.transact(Durability::Synced, closure).await?;
+        if expired > 0 {
+            tracing::info!(target: "cairn", uploads = expired, "uploads expired");
+            report.uploads_expired += expired;
+            master.gave_back();
+        }
+        steps += 1;
+    }
+    Ok(())
+}
+
+/// Alarms that are due: up to and with `now_ms`.
+fn due(now_ms: u64) -> KeyRange {
+    let end = record::raw_key::<Alarm>(|parts| {
+        parts.u64(now_ms.saturating_add(1));
+    });
+    record::ending_before::<Alarm>(end)
+}
+
+fn rings(read: &impl Read, now_ms: u64) -> Result<bool, SweepError> {
+    Ok(!record::scan::<Alarm>(read, &due(now_ms), 1)?.is_empty())
+}
+
+/// Handles a batch of alarms; the number of uploads that expired.
+fn step(txn: &mut Txn<'_>, plan: Plan) -> Result<u64, SweepError> {
+    let alarms = record::scan::<Alarm>(txn, &due(plan.now_ms), ALARMS_PER_STEP)?;
+    let mut expired = 0;
+    for (alarm, _) in alarms {
+        record::delete::<Alarm>(txn, &alarm)?;
+        if let Subject::Deletion(call) = alarm.subject {
+            record::delete::<Deletion>(txn, &call)?;
+            continue;
+        }
+        let (again, gave_up) = ring(txn, alarm, plan)?;
+        if let Some(due_ms) = again {
+            record::put(txn, &AlarmKey { due_ms, ..alarm }, &Alarm)?;
+        }
+        expired += u64::from(gave_up);
+    }
+    Ok(expired)
+}
+
+/// Looks at an upload: when to look again, and whether it expired now.
+fn ring(
+    txn: &mut Txn<'_>,
+    alarm: AlarmKey,
+    plan: Plan,
+) -> Result<(Option<u64>, bool), CatalogError> {
+    let Subject::Upload(id) = alarm.subject else {
+        return Ok((None, false));
+    };
+    if let Some(upload) = record::get::<Upload>(txn, &id)? {
+        if upload.lease_until_ms > plan.now_ms {
+            return Ok((Some(upload.lease_until_ms), false));
+        }
+        give_back(txn, id, upload, plan.now_ms, plan.faults)?;
+        return Ok((Some(plan.now_ms.saturating_add(plan.remember_ms.max(1))), true));
+    }
+    let Some(finished) = record::get::<Finished>(txn, &id)? else {
+        return Ok((None, false));
+    };
+    let forget_ms = finished.finished_ms.saturating_add(plan.remember_ms);
+    if forget_ms > plan.now_ms {
+        return Ok((Some(forget_ms), false));
+    }
+    record::delete::<Finished>(txn, &id)?;
+    Ok((None, false))
+}

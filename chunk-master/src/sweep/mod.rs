@@ -1,0 +1,171 @@
+//! The sweep: what is over is given back and erased.
+//!
+//! ```text
+//! expire    alarms that ring ─────► uploads aborted, kept answers removed
+//! purge     condemned long enough ─► version gone, its blobs Purging
+//! erase     purge queue ──────────► Chunks.Delete on every node of the blob ─► blob gone
+//! orphans   a node's inventory ───► chunks whose blob is absent or Purging, deleted
+//! ```
+//!
+//! Each phase plans in a view or transaction over the catalog and then carries out what is irreversible
+//! already, so a pass can stop or repeat anywhere. Batches are bounded, and nothing is locked while a node
+//! is asked. One pass runs at a time.
+
+mod erase;
+mod expire;
+mod orphans;
+mod purge;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cairn_core::ids::{ChunkId, NodeId};
+use cairn_kv::{TransactError, ViewError};
+
+use cairn_runtime::Clock;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::answer;
+use crate::config::millis;
+use crate::error::{CatalogError, operation_error};
+use crate::master::Master;
+
+operation_error! {
+    /// Why a step of the sweep fails.
+    SweepError {
+        Catalog(CatalogError),
+    }
+}
+
+/// How much one pass does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// A bounded part; the next pass goes on.
+    Bounded,
+    /// All that is due now.
+    Complete,
+}
+
+impl Effort {
+    /// True when `done` steps are enough for one pass of at most `bound`.
+    fn is_enough(self, done: usize, bound: usize) -> bool {
+        self == Self::Bounded && done >= bound
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Uploads whose lease had ended.
+    pub uploads_expired: u64,
+    /// Condemned versions whose wait was over.
+    pub versions_purged: u64,
+    /// Blobs erased from all their nodes.
+    pub blobs_erased: u64,
+    /// Blobs that wait for a node that cannot be reached.
+    pub blobs_waiting: u64,
+    /// Chunks on nodes that no blob names, deleted.
+    pub orphans_deleted: u64,
+}
+
+/// What the sweep remembers between passes; a restart begins anew.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    turn: Semaphore,
+    /// How far each node's inventory was walked.
+    cursors: Mutex<BTreeMap<NodeId, ChunkId>>,
+    /// Wall minus monotonic time when this master began, in milliseconds.
+    wall_offset_ms: i128,
+}
+
+fn wall_offset_ms(clock: &Clock) -> i128 {
+    i128::from(clock.wall_ms()) - i128::from(millis(clock.monotonic()))
+}
+
+impl Sweeper {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            cursors: Mutex::default(),
+            wall_offset_ms: wall_offset_ms(clock),
+        }
+    }
+
+    /// How far the wall clock has moved against monotonic time.
+    fn clock_jump(&self, clock: &Clock) -> Duration {
+        let moved = (wall_offset_ms(clock) - self.wall_offset_ms).unsigned_abs();
+        Duration::from_millis(u64::try_from(moved).unwrap_or(u64::MAX))
+    }
+
+    fn cursor(&self, node: NodeId) -> Option<ChunkId> {
+        let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        cursors.get(&node).copied()
+    }
+
+    fn set_cursor(&self, node: NodeId, cursor: Option<ChunkId>) {
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        match cursor {
+            Some(cursor) => cursors.insert(node, cursor),
+            None => cursors.remove(&node),
+        };
+    }
+}
+
+/// Why a pass broke off. What was done stays done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    #[error("change the catalog: {0}")]
+    Transact(#[from] TransactError<SweepError>),
+    #[error("read the catalog: {0}")]
+    View(#[from] ViewError<SweepError>),
+    #[error("the master is stopping")]
+    Stopping,
+}
+
+impl PassError {
+    pub(crate) fn into_status(self) -> Status {
+        match self {
+            Self::Transact(error) => answer::not_transacted(error),
+            Self::View(error) => answer::not_viewed(error),
+            Self::Stopping => answer::stopping(),
+        }
+    }
+}
+
+/// Runs one pass, after the one that runs already.
+pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport, PassError> {
+    let turn = master.sweeper.turn.acquire().await;
+    let _turn = turn.map_err(|_| PassError::Stopping)?;
+    let mut report = SweepReport::default();
+    expire::run(master, effort, &mut report).await?;
+    let jump = master.sweeper.clock_jump(&master.clock);
+    if jump > master.config.clock_tolerance {
+        tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is \
+            right again or the master restarts");
+    } else {
+        purge::run(master, effort, &mut report).await?;
+    }
+    erase::run(master, effort, &mut report).await?;
+    orphans::run(master, effort, &mut report).await?;
+    master.metrics.swept(&report);
+    Ok(report)
+}
+
+/// Passes, until the master stops.
+pub(crate) async fn run(master: &Master) {
+    while !master.stop.is_cancelled() {
+        let pass = master.stop.run_until_cancelled(pass(master, Effort::Bounded));
+        match pass.await {
+            Some(Err(error)) => {
+                tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
+            }
+            Some(Ok(_)) | None => {}
+        }
+        let pause = master.clock.sleep(master.config.sweep_every);
+        if master.stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}

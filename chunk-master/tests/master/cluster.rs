@@ -1,0 +1,432 @@
+//! A master with nodes in memory, reached through the generated clients.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_chunk_master::{ChunkMaster, Config, Seams, build};
+use cairn_core::chunking::ChunkSizes;
+use cairn_core::ids::{BlobId, ChunkId};
+use cairn_kv::Kv;
+use cairn_proto::v1::admin_client::AdminClient;
+use cairn_proto::v1::chunks_server::{Chunks, ChunksServer};
+use cairn_proto::v1::master_client::MasterClient;
+use cairn_proto::{Reason, RemoteError, v1};
+use cairn_runtime::{Clock, Dial, Entropy, LocalDial, NetworkDial, PeerChannel, Spawner};
+use futures_util::Stream;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+pub(crate) const CHUNK: u64 = 1024;
+const MASTER: &str = "http://master:1";
+
+/// What a node holds, and whether it answers.
+#[derive(Debug, Default)]
+pub(crate) struct NodeState {
+    pub(crate) chunks: BTreeSet<ChunkId>,
+    pub(crate) cut_off: bool,
+}
+
+/// A storage node of the tests: names of chunks, no bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeNode {
+    pub(crate) id: Uuid,
+    pub(crate) disk: Uuid,
+    pub(crate) zone: String,
+    pub(crate) address: String,
+    pub(crate) state: Arc<Mutex<NodeState>>,
+}
+
+impl FakeNode {
+    fn answers(&self) -> Result<std::sync::MutexGuard<'_, NodeState>, Status> {
+        let state = self.state.lock().unwrap();
+        if state.cut_off { Err(Status::unavailable("cut off")) } else { Ok(state) }
+    }
+
+    pub(crate) fn holds(&self, blob: &Bytes) -> usize {
+        let blob = BlobId::from_slice(blob).unwrap();
+        self.state.lock().unwrap().chunks.iter().filter(|c| c.blob == blob).count()
+    }
+
+    pub(crate) fn id_bytes(&self) -> Bytes {
+        id(self.id)
+    }
+}
+
+#[tonic::async_trait]
+impl Chunks for FakeNode {
+    type ReadStream = Pin<Box<dyn Stream<Item = Result<v1::ReadChunkResponse, Status>> + Send>>;
+
+    async fn write(
+        &self,
+        _: Request<Streaming<v1::WriteChunkRequest>>,
+    ) -> Result<Response<v1::WriteChunkResponse>, Status> {
+        Err(Status::unimplemented("the tests put chunks directly"))
+    }
+
+    async fn read(
+        &self,
+        _: Request<v1::ReadChunkRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented("no bytes here"))
+    }
+
+    async fn stat(
+        &self,
+        _: Request<v1::StatChunkRequest>,
+    ) -> Result<Response<v1::StatChunkResponse>, Status> {
+        Err(Status::unimplemented("no bytes here"))
+    }
+
+    async fn copy(
+        &self,
+        _: Request<v1::CopyChunkRequest>,
+    ) -> Result<Response<v1::CopyChunkResponse>, Status> {
+        Err(Status::unimplemented("no bytes here"))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListStoredChunksRequest>,
+    ) -> Result<Response<v1::ListStoredChunksResponse>, Status> {
+        const PAGE: usize = 3;
+        let state = self.answers()?;
+        let after = request.into_inner().after.map(|c| ChunkId::try_from(c).unwrap());
+        let rest = state.chunks.iter().filter(|c| after.is_none_or(|after| **c > after));
+        let stored = |c: &ChunkId| v1::StoredChunk { chunk: Some((*c).into()), length: 1 };
+        let chunks: Vec<_> = rest.clone().take(PAGE).map(stored).collect();
+        let more = rest.count() > PAGE;
+        Ok(Response::new(v1::ListStoredChunksResponse { chunks, more }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteChunksRequest>,
+    ) -> Result<Response<v1::DeleteChunksResponse>, Status> {
+        const PAGE: usize = 2;
+        let mut state = self.answers()?;
+        let request = request.into_inner();
+        let doomed: Vec<ChunkId> = if request.blob_id.is_empty() {
+            request.chunks.into_iter().map(|c| c.try_into().unwrap()).collect()
+        } else {
+            let blob = BlobId::from_slice(&request.blob_id).unwrap();
+            state.chunks.iter().filter(|c| c.blob == blob).copied().take(PAGE + 1).collect()
+        };
+        let whole = !request.blob_id.is_empty();
+        let more = whole && doomed.len() > PAGE;
+        let now = if whole { &doomed[..doomed.len().min(PAGE)] } else { &doomed[..] };
+        let deleted = now.iter().filter(|c| state.chunks.remove(c)).count() as u64;
+        Ok(Response::new(v1::DeleteChunksResponse { deleted, more }))
+    }
+}
+
+pub(crate) fn id(uuid: Uuid) -> Bytes {
+    Bytes::copy_from_slice(uuid.as_bytes())
+}
+
+/// A master, its nodes, and clients of both its services.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) master: ChunkMaster,
+    pub(crate) client: MasterClient<PeerChannel>,
+    pub(crate) admin: AdminClient<PeerChannel>,
+    pub(crate) nodes: Vec<FakeNode>,
+    pub(crate) dial: Arc<LocalDial>,
+    pub(crate) kv: Kv,
+    ids: u128,
+}
+
+/// Small chunks, no waiting for quota, and a sweep only when it is asked for.
+pub(crate) fn config() -> Config {
+    Config {
+        chunk_sizes: ChunkSizes::starting_with(CHUNK).unwrap(),
+        quota_wait: Duration::ZERO,
+        sweep_every: Duration::from_secs(1_000_000_000),
+        ..Config::default()
+    }
+}
+
+impl Cluster {
+    /// A master with nodes in the zones named, all Up.
+    pub(crate) async fn with(config: Config, zones: &[&str]) -> Self {
+        let network = Arc::new(NetworkDial::tcp(1));
+        let mut cluster = Self::on(config, Kv::memory(), Arc::new(LocalDial::new(network))).await;
+        for zone in zones {
+            cluster.add_node(zone).await;
+        }
+        cluster
+    }
+
+    /// Two nodes in two zones.
+    pub(crate) async fn small() -> Self {
+        Self::with(config(), &["a", "b"]).await
+    }
+
+    /// A master that starts on a store which may hold something.
+    pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>) -> Self {
+        let time = Clock::system();
+        let epoch = Duration::from_secs(1_700_000_000);
+        let clock = Clock::with_wall(move || epoch + time.monotonic());
+        let spawner = Spawner::current();
+        let seams = Seams {
+            clock,
+            entropy: Entropy::seeded(7),
+            spawner: spawner.clone(),
+            dialer: dial.clone(),
+        };
+        let master = build(config, kv.clone(), seams);
+        master.start().await.unwrap();
+        let routes = Routes::new(master.master_service()).add_service(master.admin_service());
+        dial.add(MASTER, routes.into_axum_router(), spawner);
+        let channel = dial.dial(MASTER).unwrap();
+        let client = MasterClient::new(channel.clone());
+        let admin = AdminClient::new(channel);
+        Self { master, client, admin, nodes: Vec::new(), dial, kv, ids: 1000 }
+    }
+
+    pub(crate) async fn add_node(&mut self, zone: &str) {
+        let n = self.nodes.len() as u128 + 1;
+        let node = FakeNode {
+            id: Uuid::from_u128(n),
+            disk: Uuid::from_u128(n + 100),
+            zone: zone.to_owned(),
+            address: format!("http://node-{n}:1"),
+            state: Arc::default(),
+        };
+        let routes = Routes::new(ChunksServer::new(node.clone())).into_axum_router();
+        self.dial.add(node.address.as_str(), routes, Spawner::current());
+        self.nodes.push(node);
+        self.register(self.nodes.len() - 1).await.unwrap();
+        self.beat(self.nodes.len() - 1).await.unwrap();
+    }
+
+    pub(crate) fn status() -> v1::NodeStatus {
+        v1::NodeStatus { capacity: 1 << 40, used: 0, chunks: 0, open_writes: 0 }
+    }
+
+    pub(crate) async fn register(&mut self, n: usize) -> Result<(), RemoteError> {
+        let node = self.nodes[n].clone();
+        let request = v1::RegisterNodeRequest {
+            node_id: id(node.id),
+            disk: id(node.disk),
+            address: node.address,
+            zone: node.zone,
+            status: Some(Self::status()),
+        };
+        Ok(self.client.register_node(request).await.map(drop)?)
+    }
+
+    pub(crate) async fn beat(&mut self, n: usize) -> Result<(), RemoteError> {
+        let node = &self.nodes[n];
+        let request = v1::HeartbeatRequest {
+            node_id: id(node.id),
+            disk: id(node.disk),
+            status: Some(Self::status()),
+        };
+        Ok(self.client.heartbeat(request).await.map(drop)?)
+    }
+
+    /// All nodes are heard.
+    pub(crate) async fn beat_all(&mut self) {
+        for n in 0..self.nodes.len() {
+            self.beat(n).await.unwrap();
+        }
+    }
+
+    /// Time passes; then all nodes are heard.
+    pub(crate) async fn pass_time(&mut self, time: Duration) {
+        tokio::time::advance(time).await;
+        self.beat_all().await;
+    }
+
+    pub(crate) fn draw(&mut self) -> Bytes {
+        self.ids += 1;
+        id(Uuid::from_u128(self.ids))
+    }
+
+    pub(crate) fn begin_request(
+        &mut self,
+        key: &str,
+        length: Option<u64>,
+    ) -> v1::BeginUploadRequest {
+        v1::BeginUploadRequest {
+            upload_id: self.draw(),
+            bucket: "default".into(),
+            key: key.into(),
+            length,
+            place_chunks: 3,
+            ..Default::default()
+        }
+    }
+
+    pub(crate) async fn begin(
+        &mut self,
+        key: &str,
+        length: Option<u64>,
+    ) -> Result<Upload, RemoteError> {
+        let request = self.begin_request(key, length);
+        self.begin_with(request).await
+    }
+
+    pub(crate) async fn begin_with(
+        &mut self,
+        request: v1::BeginUploadRequest,
+    ) -> Result<Upload, RemoteError> {
+        let answer = self.client.begin_upload(request.clone()).await?.into_inner();
+        let id = request.upload_id;
+        Ok(Upload { id, blob: answer.blob_id, reserved: answer.reserved })
+    }
+
+    pub(crate) async fn allocate(
+        &mut self,
+        upload: &Upload,
+        received: u64,
+        indices: &[u32],
+    ) -> Result<v1::AllocateChunksResponse, RemoteError> {
+        let want = |index: &u32| v1::ChunkWant {
+            index: *index,
+            length: CHUNK,
+            copies: 2,
+            ..Default::default()
+        };
+        let request = v1::AllocateChunksRequest {
+            upload_id: upload.id.clone(),
+            received,
+            wants: indices.iter().map(want).collect(),
+            ..Default::default()
+        };
+        Ok(self.client.allocate_chunks(request).await?.into_inner())
+    }
+
+    /// A chunk arrives at two nodes, which answer with receipts.
+    pub(crate) fn store(&self, upload: &Upload, index: u32, length: u64) -> v1::ChunkReceipt {
+        self.store_on(upload, index, length, &[0, 1])
+    }
+
+    pub(crate) fn store_on(
+        &self,
+        upload: &Upload,
+        index: u32,
+        length: u64,
+        nodes: &[usize],
+    ) -> v1::ChunkReceipt {
+        let blob = BlobId::from_slice(&upload.blob).unwrap();
+        let copy = |n: &usize| {
+            let node = &self.nodes[*n];
+            node.state.lock().unwrap().chunks.insert(ChunkId::new(blob, index));
+            v1::CopyReceipt { node_id: id(node.id), disk: id(node.disk) }
+        };
+        let copies = nodes.iter().map(copy).collect();
+        v1::ChunkReceipt { index, length, hash: vec![7; 32].into(), copies }
+    }
+
+    pub(crate) async fn confirm(
+        &mut self,
+        upload: &Upload,
+        receipts: Vec<v1::ChunkReceipt>,
+    ) -> Result<Vec<v1::RefusedCopy>, RemoteError> {
+        let upload_id = upload.id.clone();
+        let request = v1::ConfirmChunksRequest { upload_id, receipts, caller: None };
+        Ok(self.client.confirm_chunks(request).await?.into_inner().refused)
+    }
+
+    /// Stores and confirms all chunks of `length` bytes.
+    pub(crate) async fn write(&mut self, upload: &Upload, length: u64) -> Result<(), RemoteError> {
+        let sizes = config().chunk_sizes;
+        let chunks: Vec<u32> = (0..sizes.count(length).unwrap()).collect();
+        for batch in chunks.chunks(256) {
+            let receipt = |i: &u32| self.store(upload, *i, sizes.length(*i, length));
+            let receipts = batch.iter().map(receipt).collect();
+            let refused = self.confirm(upload, receipts).await?;
+            assert!(refused.is_empty(), "{refused:?}");
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn commit(
+        &mut self,
+        upload: &Upload,
+        length: u64,
+    ) -> Result<v1::CommitUploadResponse, RemoteError> {
+        let request = v1::CommitUploadRequest {
+            upload_id: upload.id.clone(),
+            length,
+            root: vec![9; 32].into(),
+            ..Default::default()
+        };
+        Ok(self.client.commit_upload(request).await?.into_inner())
+    }
+
+    pub(crate) async fn abort(&mut self, upload: &Upload) -> Result<(), RemoteError> {
+        let upload_id = upload.id.clone();
+        let request = v1::AbortUploadRequest { upload_id, caller: None };
+        Ok(self.client.abort_upload(request).await.map(drop)?)
+    }
+
+    /// A whole file.
+    pub(crate) async fn put(&mut self, key: &str, length: u64) -> Result<Upload, RemoteError> {
+        let upload = self.begin(key, Some(length)).await?;
+        self.write(&upload, length).await?;
+        self.commit(&upload, length).await?;
+        Ok(upload)
+    }
+
+    pub(crate) async fn delete(&mut self, key: &str) -> Result<Bytes, RemoteError> {
+        let request = v1::DeleteObjectRequest {
+            bucket: "default".into(),
+            key: key.into(),
+            ..Default::default()
+        };
+        Ok(self.client.delete_object(request).await?.into_inner().version_id)
+    }
+
+    pub(crate) async fn locate(
+        &mut self,
+        key: &str,
+        version: Bytes,
+        offset: u64,
+    ) -> Result<v1::LocateResponse, RemoteError> {
+        let request = v1::LocateRequest {
+            bucket: "default".into(),
+            key: key.into(),
+            version_id: version,
+            offset,
+            ..Default::default()
+        };
+        Ok(self.client.locate(request).await?.into_inner())
+    }
+
+    pub(crate) async fn sweep(&mut self) -> v1::SweepResponse {
+        self.admin.sweep(v1::SweepRequest {}).await.unwrap().into_inner()
+    }
+
+    /// The accounts of tenant, user and bucket.
+    pub(crate) async fn usage(&mut self) -> Vec<v1::Account> {
+        let request = v1::GetUsageRequest { scope: None };
+        self.admin.get_usage(request).await.unwrap().into_inner().accounts
+    }
+
+    pub(crate) async fn limit(&mut self, kind: v1::ScopeKind, bytes: u64, objects: Option<u64>) {
+        let scope = v1::Scope { kind: kind.into(), tenant: String::new(), name: "default".into() };
+        let limits = v1::Limits { bytes: Some(bytes), objects };
+        let request = v1::SetQuotaRequest { scope: Some(scope), limits: Some(limits) };
+        self.admin.set_quota(request).await.unwrap();
+    }
+}
+
+/// An upload as its gateway knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) id: Bytes,
+    pub(crate) blob: Bytes,
+    pub(crate) reserved: u64,
+}
+
+/// The reason of a refusal.
+#[track_caller]
+pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T, RemoteError>) -> Reason {
+    result.expect_err("to be refused").reason
+}

@@ -1,0 +1,99 @@
+//! The sweep erases what is over, and nothing else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_core::ids::{BlobId, ChunkId};
+use cairn_proto::{Reason, v1};
+use uuid::Uuid;
+
+use crate::cluster::{CHUNK, Cluster, Upload, reason};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60 + 1);
+
+fn held(cluster: &Cluster, upload: &Upload) -> usize {
+    cluster.nodes.iter().map(|node| node.holds(&upload.blob)).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborted_blobs_and_orphans_are_erased_and_nothing_live() {
+    let mut cluster = Cluster::small().await;
+    let live = cluster.put("live", 5 * CHUNK).await.unwrap();
+    let condemned = cluster.put("gone", 5 * CHUNK).await.unwrap();
+    cluster.delete("gone").await.unwrap();
+    let open = cluster.begin("open", Some(5 * CHUNK)).await.unwrap();
+    cluster.write(&open, 5 * CHUNK).await.unwrap();
+    let aborted = cluster.begin("aborted", Some(5 * CHUNK)).await.unwrap();
+    cluster.write(&aborted, 5 * CHUNK).await.unwrap();
+    cluster.abort(&aborted).await.unwrap();
+    for n in 0..7 {
+        let stray = ChunkId::new(BlobId::from_uuid(Uuid::from_u128(n)), 0);
+        cluster.nodes[0].state.lock().unwrap().chunks.insert(stray);
+    }
+    let report = cluster.sweep().await;
+    assert_eq!((report.blobs_erased, report.blobs_waiting, report.orphans_deleted), (1, 0, 7));
+    assert_eq!(held(&cluster, &aborted), 0);
+    for upload in [&live, &condemned, &open] {
+        assert_eq!(held(&cluster, upload), 10);
+    }
+    assert_eq!(cluster.sweep().await, v1::SweepResponse::default(), "nothing is left to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condemned_version_is_purged_when_its_wait_is_over() {
+    let mut cluster = Cluster::small().await;
+    let upload = cluster.put("a", 300 * CHUNK).await.unwrap();
+    let version = cluster.delete("a").await.unwrap();
+    let page = cluster.locate("a", version.clone(), 0).await.unwrap();
+    assert_eq!(page.chunks.len(), 128, "condemned can still be read");
+    assert_eq!(cluster.sweep().await.versions_purged, 0);
+    cluster.pass_time(DAY).await;
+    let report = cluster.sweep().await;
+    assert_eq!((report.versions_purged, report.blobs_erased), (1, 1));
+    assert_eq!(held(&cluster, &upload), 0);
+    assert_eq!(reason(cluster.locate("a", version, 0).await), Reason::ObjectNotFound);
+    let account = cluster.usage().await.remove(0);
+    assert_eq!((account.used_bytes, account.condemned_bytes), (0, 0));
+    let request = v1::ListChunksRequest::default();
+    let listed = cluster.admin.list_chunks(request).await.unwrap().into_inner();
+    assert!(listed.chunks.is_empty(), "the manifest is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_be_reached_keeps_the_blob_waiting_until_it_returns() {
+    let mut cluster = Cluster::small().await;
+    let cut_off = cluster.begin("a", Some(5 * CHUNK)).await.unwrap();
+    cluster.write(&cut_off, 5 * CHUNK).await.unwrap();
+    cluster.abort(&cut_off).await.unwrap();
+    cluster.nodes[1].state.lock().unwrap().cut_off = true;
+    assert_eq!(cluster.sweep().await.blobs_waiting, 1);
+    assert_eq!(cluster.nodes[0].holds(&cut_off.blob), 0, "the others do not wait");
+
+    tokio::time::advance(Duration::from_secs(31)).await;
+    cluster.beat(0).await.unwrap();
+    cluster.nodes[1].state.lock().unwrap().cut_off = false;
+    assert_eq!(cluster.sweep().await.blobs_waiting, 1, "a Down node is not even asked");
+    assert_eq!(cluster.nodes[1].holds(&cut_off.blob), 5);
+
+    cluster.beat_all().await;
+    let report = cluster.sweep().await;
+    assert_eq!((report.blobs_erased, report.blobs_waiting), (1, 0));
+    assert_eq!(held(&cluster, &cut_off), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bounded_passes_walk_the_inventory_from_where_the_last_one_ended() {
+    let mut cluster = Cluster::small().await;
+    let kept = cluster.put("a", 100 * CHUNK).await.unwrap();
+    for n in 0..3 {
+        let last = BlobId::from_uuid(Uuid::from_u128(u128::MAX));
+        cluster.nodes[0].state.lock().unwrap().chunks.insert(ChunkId::new(last, n));
+    }
+    let mut deleted = 0;
+    for _ in 0..10 {
+        deleted += cluster.master.pass().await.unwrap().orphans_deleted;
+    }
+    assert_eq!(deleted, 3);
+    assert_eq!(held(&cluster, &kept), 200);
+    assert!(cluster.locate("a", Bytes::new(), 0).await.is_ok());
+}

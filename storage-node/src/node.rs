@@ -1,0 +1,117 @@
+//! The composition root of a storage node: build, start, stop.
+
+use std::sync::Arc;
+
+use cairn_chain::ChunkStore;
+use cairn_core::copies::CopyReceipt;
+use cairn_proto::MAX_MESSAGE_BYTES;
+use cairn_proto::v1::chunks_server::ChunksServer;
+use cairn_proto::v1::master_client::MasterClient;
+use cairn_runtime::{Blocking, Clock, Dialer, Drained, InvalidAddress, Phase, Spawner};
+use prometheus_client::registry::Registry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{Config, Seams};
+use crate::metrics::Metrics;
+use crate::registration::Registration;
+use crate::rpc::ChunksService;
+
+/// A storage node that has been built. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StorageNode {
+    node: Arc<Node>,
+    registration: Registration,
+    spawner: Spawner,
+}
+
+impl StorageNode {
+    /// Builds a node around an open store, and registers its metrics.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] when the master's address is none.
+    pub fn build(
+        config: Config,
+        store: Arc<dyn ChunkStore>,
+        seams: Seams,
+        registry: &mut Registry,
+    ) -> Result<Self, InvalidAddress> {
+        let Seams { clock, entropy, spawner, hashing, dialer, drained } = seams;
+        let metrics = Metrics::register(registry, Arc::clone(&store));
+        let registration = Registration {
+            master: MasterClient::new(dialer.dial(&config.master)?),
+            config: config.clone(),
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            entropy,
+            drained: drained.clone(),
+            metrics: metrics.clone(),
+        };
+        let open_writes = Arc::new(Semaphore::new(config.max_open_writes as usize));
+        let node = Node { config, store, clock, hashing, dialer, drained, metrics, open_writes };
+        Ok(Self { node: Arc::new(node), registration, spawner })
+    }
+
+    /// The service to put behind the listener, or to give to a client in this process.
+    pub fn chunks_service(&self) -> ChunksServer<ChunksService> {
+        ChunksServer::new(ChunksService::new(Arc::clone(&self.node)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Makes the node known to the master and keeps it known, until it is told to stop. Call it when the service can
+    /// be reached.
+    pub fn start(&self) {
+        drop(self.spawner.spawn(self.registration.clone().run()));
+    }
+
+    /// Waits until it is told to stop, then for the open writes as long as it may, and closes the store.
+    pub async fn stopped(&self) {
+        let mut drained = self.node.drained.clone();
+        drained.reached(Phase::Draining).await;
+        tokio::select! {
+            biased;
+            // The last permit comes back when the last write ends; new ones are refused.
+            _ = self.node.open_writes.acquire_many(self.node.config.max_open_writes) => {}
+            () = drained.reached(Phase::Stopped) => {}
+        }
+        self.node.store.close().await;
+    }
+}
+
+/// What the calls share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn ChunkStore>,
+    pub(crate) clock: Clock,
+    pub(crate) hashing: Blocking,
+    pub(crate) dialer: Dialer,
+    pub(crate) metrics: Metrics,
+    drained: Drained,
+    open_writes: Arc<Semaphore>,
+}
+
+/// No further chunk is written now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAdmitted {
+    #[error("the node writes {0} chunks and takes no more at a time")]
+    Busy(u32),
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl Node {
+    /// The right to write one chunk, given back when dropped.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, NotAdmitted> {
+        if !self.drained.takes_work() {
+            return Err(NotAdmitted::Stopping);
+        }
+        let most = self.config.max_open_writes;
+        Arc::clone(&self.open_writes).try_acquire_owned().map_err(|_| NotAdmitted::Busy(most))
+    }
+
+    /// The node's word for a copy that is durable.
+    pub(crate) fn receipt(&self) -> CopyReceipt {
+        CopyReceipt { node: self.config.node, disk: self.store.disk() }
+    }
+}

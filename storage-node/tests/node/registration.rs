@@ -1,0 +1,194 @@
+//! A node makes itself known to the master and stays known, whatever the master does.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cairn_proto::v1::master_server::{Master, MasterServer};
+use cairn_proto::{Reason, error, v1};
+use cairn_runtime::{Clock, LocalDial, Spawner};
+use cairn_storage_node::Config;
+use futures_util::stream::BoxStream;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::harness::{Harness, MASTER, chunk, id_bytes, writing};
+
+/// What the node said, and how the master answers.
+#[derive(Debug, Default)]
+struct Script {
+    calls: Vec<String>,
+    statuses: Vec<v1::NodeStatus>,
+    away: bool,
+    silent: bool,
+    forgot: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct FakeMaster(Arc<Mutex<Script>>);
+
+impl FakeMaster {
+    fn with<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.with(|script| std::mem::take(&mut script.calls))
+    }
+
+    async fn heard(&self, call: &str) -> Result<(), Status> {
+        let (away, silent) = self.with(|script| {
+            script.calls.push(call.to_owned());
+            (script.away, script.silent)
+        });
+        if silent {
+            std::future::pending::<()>().await;
+        }
+        if away { Err(Status::unavailable("away")) } else { Ok(()) }
+    }
+}
+
+macro_rules! not_of_nodes {
+    ($($method:ident($request:ty) -> $response:ty;)*) => {
+        #[tonic::async_trait]
+        impl Master for FakeMaster {
+            $(
+                async fn $method(
+                    &self,
+                    _: Request<$request>,
+                ) -> Result<Response<$response>, Status> {
+                    Err(Status::unimplemented("not a node's call"))
+                }
+            )*
+
+            type WatchNodesStream = BoxStream<'static, Result<v1::WatchNodesResponse, Status>>;
+
+            async fn watch_nodes(
+                &self,
+                _: Request<v1::WatchNodesRequest>,
+            ) -> Result<Response<Self::WatchNodesStream>, Status> {
+                Err(Status::unimplemented("not a node's call"))
+            }
+
+            async fn register_node(
+                &self,
+                request: Request<v1::RegisterNodeRequest>,
+            ) -> Result<Response<v1::RegisterNodeResponse>, Status> {
+                self.heard("register").await?;
+                let request = request.into_inner();
+                assert_eq!(request.node_id, id_bytes(&[3; 16]));
+                assert_eq!(request.address, "http://node:7100");
+                assert_eq!(request.zone, "north");
+                self.with(|script| script.forgot = false);
+                Ok(Response::new(v1::RegisterNodeResponse { heartbeat_ms: 1000 }))
+            }
+
+            async fn heartbeat(
+                &self,
+                request: Request<v1::HeartbeatRequest>,
+            ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+                self.heard("heartbeat").await?;
+                let status = request.into_inner().status.unwrap();
+                self.with(|script| script.statuses.push(status));
+                if self.with(|script| script.forgot) {
+                    return Err(error::refuse(Reason::NodeUnknown, false, "who are you?"));
+                }
+                Ok(Response::new(v1::HeartbeatResponse {}))
+            }
+        }
+    };
+}
+
+not_of_nodes! {
+    begin_upload(v1::BeginUploadRequest) -> v1::BeginUploadResponse;
+    allocate_chunks(v1::AllocateChunksRequest) -> v1::AllocateChunksResponse;
+    confirm_chunks(v1::ConfirmChunksRequest) -> v1::ConfirmChunksResponse;
+    commit_upload(v1::CommitUploadRequest) -> v1::CommitUploadResponse;
+    renew_upload(v1::RenewUploadRequest) -> v1::RenewUploadResponse;
+    abort_upload(v1::AbortUploadRequest) -> v1::AbortUploadResponse;
+    locate(v1::LocateRequest) -> v1::LocateResponse;
+    stat_object(v1::StatObjectRequest) -> v1::StatObjectResponse;
+    list_objects(v1::ListObjectsRequest) -> v1::ListObjectsResponse;
+    delete_object(v1::DeleteObjectRequest) -> v1::DeleteObjectResponse;
+    report_copies(v1::ReportCopiesRequest) -> v1::ReportCopiesResponse;
+}
+
+async fn node_and_master() -> (Harness, FakeMaster) {
+    let master = FakeMaster::default();
+    let routes = Routes::new(MasterServer::new(master.clone())).into_axum_router();
+    let add = |dial: &LocalDial| dial.add(MASTER, routes, Spawner::current());
+    let zone = |config: &mut Config| config.zone = "north".to_owned();
+    let node = Harness::with_peers(add, zone).await;
+    (node, master)
+}
+
+async fn pass(milliseconds: u64) {
+    Clock::system().sleep(Duration::from_millis(milliseconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_registers_and_sends_heartbeats_at_the_masters_interval() {
+    let (node, master) = node_and_master().await;
+    node.node.start();
+    pass(3500).await;
+    assert_eq!(master.calls(), ["register", "heartbeat", "heartbeat", "heartbeat"]);
+    node.client().write(tokio_stream::iter(writing(chunk(0), 100_000))).await.unwrap();
+    pass(1000).await;
+    let status = master.with(|script| script.statuses.pop().unwrap());
+    assert_eq!((status.chunks, status.open_writes), (1, 0));
+    assert!(status.used > 100_000 && status.capacity == 1 << 25, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_known_registers_again_at_once() {
+    let (node, master) = node_and_master().await;
+    node.node.start();
+    pass(1500).await;
+    master.with(|script| script.forgot = true);
+    assert_eq!(master.calls(), ["register", "heartbeat"]);
+    pass(1000).await;
+    assert_eq!(master.calls(), ["heartbeat", "register"]);
+    pass(1000).await;
+    assert_eq!(master.calls(), ["heartbeat"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_is_away_is_asked_again_and_not_too_often() {
+    let (node, master) = node_and_master().await;
+    master.with(|script| script.away = true);
+    node.node.start();
+    pass(60_000).await;
+    let calls = master.calls().len();
+    assert!((12..40).contains(&calls), "{calls} calls in a minute");
+    master.with(|script| script.away = false);
+    pass(6000).await;
+    assert_eq!(master.calls()[0], "register");
+    master.with(|script| script.away = true);
+    pass(10_000).await;
+    master.with(|script| script.away = false);
+    pass(6000).await;
+    let calls = master.calls();
+    assert!(calls.iter().all(|call| call == "heartbeat"), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_does_not_answer_is_given_up_in_time() {
+    let (node, master) = node_and_master().await;
+    master.with(|script| script.silent = true);
+    node.node.start();
+    pass(5900).await;
+    assert_eq!(master.calls(), ["register", "register"]);
+    master.with(|script| script.silent = false);
+    pass(6000).await;
+    assert!(master.calls().contains(&"heartbeat".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_told_to_stop_says_no_more() {
+    let (node, master) = node_and_master().await;
+    node.node.start();
+    pass(1500).await;
+    node.drain.begin();
+    master.calls();
+    pass(10_000).await;
+    assert!(master.calls().is_empty());
+}
