@@ -11,13 +11,15 @@ use cairn_core::liveness::NodeState;
 use cairn_core::range::ByteRange;
 use cairn_proto::v1::chunks_client::ChunksClient;
 use cairn_proto::v1::{read_chunk_response, write_chunk_request};
-use cairn_proto::{MAX_MESSAGE_BYTES, Reason, RemoteError, convert, v1};
+use cairn_proto::{MAX_MESSAGE_BYTES, REQUEST_ID, Reason, RemoteError, convert, v1};
 use cairn_replicas::{BufferReader, CopyError, CopyRead, Frame, Replica, Replicas, Source};
-use cairn_runtime::{Clock, Dialer, Drained, PeerChannel, Phase};
+use cairn_runtime::{Clock, Dialer, Drained, PeerChannel, Phase, RequestId};
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, stream};
+use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 
-use crate::master::Master;
+use crate::master::{CallContext, Master};
 
 /// Pause before the watch is opened again after it broke.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -46,6 +48,11 @@ impl Nodes {
     /// Nodes that take chunks, as last heard from the master.
     pub(crate) fn up(&self) -> usize {
         self.lock().up
+    }
+
+    /// The nodes, for calls on behalf of `context`.
+    pub(crate) fn for_request(&self, context: &CallContext) -> NodesForRequest {
+        NodesForRequest { nodes: self.clone(), request_id: context.request_id.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -111,11 +118,19 @@ impl Nodes {
     }
 }
 
-impl Replicas for Nodes {
+/// The nodes, called on behalf of one request: its id goes along with each call.
+#[derive(Debug, Clone)]
+pub(crate) struct NodesForRequest {
+    nodes: Nodes,
+    request_id: RequestId,
+}
+
+impl Replicas for NodesForRequest {
     fn at(&self, place: &Place) -> Result<Arc<dyn Replica>, CopyError> {
-        let channel = self.channel(&place.address)?;
+        let channel = self.nodes.channel(&place.address)?;
         let client = ChunksClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Arc::new(RemoteReplica { client, place: place.clone() }))
+        let request_id = self.request_id.as_str().parse().ok();
+        Ok(Arc::new(RemoteReplica { client, place: place.clone(), request_id }))
     }
 }
 
@@ -123,6 +138,17 @@ impl Replicas for Nodes {
 struct RemoteReplica {
     client: ChunksClient<PeerChannel>,
     place: Place,
+    request_id: Option<AsciiMetadataValue>,
+}
+
+impl RemoteReplica {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(id) = self.request_id.clone() {
+            request.metadata_mut().insert(REQUEST_ID, id);
+        }
+        request
+    }
 }
 
 impl Replica for RemoteReplica {
@@ -136,9 +162,10 @@ impl Replica for RemoteReplica {
         let header =
             v1::WriteHeader { chunk: Some(chunk.into()), reserve, grant: self.place.grant.clone() };
         let node = self.place.node;
+        let watched = source.clone();
+        let request = self.request(requests(header, source));
         Box::pin(async move {
-            let watched = source.clone();
-            let answer = client.write(requests(header, source)).await;
+            let answer = client.write(request).await;
             let receipt = match answer {
                 Ok(answer) => answer.into_inner(),
                 Err(_) if watched.is_broken() => return Err(CopyError::SourceBroken),
@@ -160,12 +187,12 @@ impl Replica for RemoteReplica {
         range: ByteRange,
     ) -> BoxFuture<'static, Result<CopyRead, CopyError>> {
         let mut client = self.client.clone();
-        let request = v1::ReadChunkRequest {
+        let request = self.request(v1::ReadChunkRequest {
             chunk: Some(chunk.into()),
             offset: range.offset,
             length: range.length,
             grant: self.place.grant.clone(),
-        };
+        });
         Box::pin(async move {
             let answer = client.read(request).await.map_err(|status| copy_error(status.into()))?;
             let mut parts = answer.into_inner();

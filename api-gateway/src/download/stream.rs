@@ -10,7 +10,7 @@ use cairn_core::names::{BucketName, ObjectKey};
 use cairn_core::object::ObjectInfo;
 use cairn_core::range::ByteRange;
 use cairn_proto::WireError;
-use cairn_replicas::{Fetch, Replicas, Run, fetch};
+use cairn_replicas::{Fetch, Run, fetch};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -32,7 +32,7 @@ const FRAME_BYTES: u64 = cairn_proto::MAX_FRAME_BYTES as u64;
 struct Shared {
     config: DownloadConfig,
     master: Master,
-    replicas: Arc<dyn Replicas>,
+    nodes: Nodes,
     reports: Reports,
     budget: Budget,
     seams: Seams,
@@ -71,8 +71,7 @@ impl Downloads {
         seams: Seams,
     ) -> Self {
         let budget = Budget::new(config.budget_bytes, seams.clock.clone());
-        let replicas: Arc<dyn Replicas> = Arc::new(nodes);
-        Self(Arc::new(Shared { config, master, replicas, reports, budget, seams }))
+        Self(Arc::new(Shared { config, master, nodes, reports, budget, seams }))
     }
 
     /// What is known of a file.
@@ -252,7 +251,7 @@ impl Reading {
         let runs = fetch(Fetch {
             location,
             range,
-            replicas: Arc::clone(&self.shared.replicas),
+            replicas: Arc::new(self.shared.nodes.for_request(&self.context)),
             report: Arc::new(move |report: CopyReport| reports.push(report)),
             stall: self.shared.config.stall,
             clock: self.shared.seams.clock.clone(),

@@ -290,7 +290,8 @@ async fn save_chunk(
         Some(buffer.end(hash.await.ok()?))
     };
     let bounds = shared.config.save;
-    let saved = save(plan, &reader, &shared.nodes, &session, bounds, &shared.seams.clock);
+    let nodes = shared.nodes.for_request(&session.context);
+    let saved = save(plan, &reader, &nodes, &session, bounds, &shared.seams.clock);
     let (end, saved) = tokio::join!(end, saved);
     let saved = saved.map_err(|error| match error.no_replacement {
         Some(error) => error,

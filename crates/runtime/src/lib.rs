@@ -26,4 +26,4 @@ pub use listen::Listen;
 pub use peer::{Dial, Dialer, InvalidAddress, LocalDial, NetworkDial, PeerChannel, PeerError};
 pub use request::RequestId;
 pub use serve::{ServeLimits, serve};
-pub use spawn::{Blocking, BlockingError, Spawner};
+pub use spawn::{Blocking, BlockingError, Owned, Spawner};

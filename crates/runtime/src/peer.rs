@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::util::{BoxCloneSyncService, ServiceExt, service_fn};
 
-use crate::Spawner;
+use crate::{Owned, Spawner};
 
 /// What generated clients are built on. Cheap to clone; connects when first used, and again after a failure.
 pub type PeerChannel = BoxCloneSyncService<Request<Body>, Response<Body>, PeerError>;
@@ -146,9 +146,10 @@ impl Dial for LocalDial {
 
 fn local(routes: axum::Router, spawner: Spawner) -> PeerChannel {
     BoxCloneSyncService::new(service_fn(move |request: Request<Body>| {
-        let answer = spawner.spawn(routes.clone().oneshot(request.map(axum::body::Body::new)));
+        let request = request.map(axum::body::Body::new);
+        let answer = Owned::new(spawner.spawn(routes.clone().oneshot(request)));
         async move {
-            match answer.await {
+            match answer.join().await {
                 Ok(Ok(response)) => Ok(response.map(Body::new)),
                 Ok(Err(never)) => match never {},
                 Err(panicked) => Err(PeerError(panicked.into())),

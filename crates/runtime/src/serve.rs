@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::drain::{Drained, Phase};
 use crate::listen::{Listen, Protocol, Rewound, sniff};
-use crate::{Clock, Spawner};
+use crate::{Clock, Owned, Spawner};
 
 /// Bounds on what clients may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,8 @@ pub async fn serve<L: Listen>(
             connection.run(io).await;
             drop(place);
         });
-        connections.spawn(Abortable(task).finished());
+        // A panic in a connection has been reported by the runtime and ends that connection alone.
+        connections.spawn(async move { drop(Owned::new(task).join().await) });
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
@@ -96,22 +97,6 @@ pub async fn serve<L: Listen>(
         biased;
         () = finished => {}
         () = drained.reached(Phase::Stopped) => {}
-    }
-}
-
-/// A task that ends when its owner goes.
-struct Abortable(tokio::task::JoinHandle<()>);
-
-impl Abortable {
-    async fn finished(mut self) {
-        // A panic in a connection has been reported by the runtime and ends that connection alone.
-        let _ = (&mut self.0).await;
-    }
-}
-
-impl Drop for Abortable {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// Spawns tasks on one runtime. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,6 +43,31 @@ impl Spawner {
         T: Send + 'static,
     {
         tasks.spawn_on(future, &self.0);
+    }
+}
+
+/// A task that ends when whoever waits for it goes away.
+#[derive(Debug)]
+pub struct Owned<T>(JoinHandle<T>);
+
+impl<T> Owned<T> {
+    /// Ties a task to the one who waits for it.
+    pub fn new(task: JoinHandle<T>) -> Self {
+        Self(task)
+    }
+
+    /// Waits for the task.
+    ///
+    /// # Errors
+    /// When it panicked or its runtime ended.
+    pub async fn join(mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
