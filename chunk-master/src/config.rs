@@ -34,8 +34,8 @@ pub struct Config {
     pub liveness: LivenessBounds,
     /// Bound on one call to a node. Default 10 s.
     pub node_call: Duration,
-    /// How far the wall clock may move against monotonic time before the sweep stops purging: a clock
-    /// that jumps must not end every wait at once. Default 10 min.
+    /// How far the wall clock may move against monotonic time before the sweep warns of it. Purges wait
+    /// for the slower of the two in any case. Default 10 min.
     pub clock_tolerance: Duration,
     /// A fault on purpose, for the simulation to find.
     #[cfg(feature = "seeded-bugs")]

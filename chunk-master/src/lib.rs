@@ -26,6 +26,7 @@ mod nodes;
 mod object;
 mod rpc;
 mod sweep;
+mod time;
 mod upload;
 
 use std::fmt;
@@ -103,8 +104,9 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         kv,
         nodes: nodes::Registry::new(clock.clone(), config.liveness),
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
-        sweeper: sweep::Sweeper::new(&clock),
+        sweeper: sweep::Sweeper::new(),
         metrics: metrics::Metrics::default(),
+        time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
         stop: CancellationToken::new(),
         config,

@@ -1,7 +1,5 @@
 //! What all calls and loops share.
 
-use std::time::Duration;
-
 use cairn_core::ids::NodeId;
 use cairn_core::names::{BucketName, TenantId};
 use cairn_kv::{Durability, Kv, Snapshot, TransactError, Txn, ViewError};
@@ -18,6 +16,7 @@ use crate::error::{CatalogError, operation_error};
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
 use crate::sweep::Sweeper;
+use crate::time::Time;
 
 operation_error! {
     /// Why the master does not start.
@@ -32,6 +31,7 @@ pub(crate) struct Master {
     pub(crate) config: Config,
     pub(crate) kv: Kv,
     pub(crate) clock: Clock,
+    pub(crate) time: Time,
     pub(crate) entropy: Entropy,
     pub(crate) nodes: Registry,
     pub(crate) peers: Peers,
@@ -73,14 +73,9 @@ impl Master {
         self.freed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Wall time `after` from now.
-    pub(crate) fn wall_in(&self, after: Duration) -> u64 {
-        self.clock.wall_ms().saturating_add(millis(after))
-    }
-
-    /// Wall time at which a lease that begins now ends.
+    /// When a lease that begins now ends.
     pub(crate) fn lease_until_ms(&self) -> u64 {
-        self.wall_in(self.config.lease)
+        self.time.steady_ms().saturating_add(millis(self.config.lease))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What operators watch.
 
+use cairn_core::liveness::NodeState;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -58,11 +59,11 @@ impl Metrics {
 
     /// Shows how many nodes are in each state.
     pub(crate) fn show_nodes(&self, directory: &Directory) {
-        self.nodes.clear();
-        for view in directory.values() {
-            let state = format!("{:?}", view.state).to_lowercase();
-            let label = vec![("state".to_owned(), state)];
-            self.nodes.get_or_create(&label).inc();
+        for state in [NodeState::Joining, NodeState::Up, NodeState::Suspect, NodeState::Down] {
+            let count = directory.values().filter(|view| view.state == state).count();
+            let label = vec![("state".to_owned(), format!("{state:?}").to_lowercase())];
+            let gauge = self.nodes.get_or_create(&label);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 }

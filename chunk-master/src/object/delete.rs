@@ -28,7 +28,8 @@ pub(crate) struct Delete {
     pub(crate) bucket: BucketKey,
     pub(crate) key: ObjectKey,
     pub(crate) condition: WriteCondition,
-    pub(crate) now_ms: u64,
+    /// Since when the version waits.
+    pub(crate) condemned_ms: u64,
     /// Until when the answer is kept for repeats.
     pub(crate) keep_until_ms: u64,
 }
@@ -47,7 +48,7 @@ pub(crate) fn delete(txn: &mut Txn<'_>, request: &Delete) -> Result<VersionId, D
     let current = head::lookup(txn, &request.bucket, &request.key)?;
     head::check(&request.condition, Some(&current))?;
     let (key, head) = current;
-    condemn(txn, &key, &head, request.now_ms)?;
+    condemn(txn, &key, &head, request.condemned_ms)?;
     if let Some(call) = request.call {
         remember(txn, request, call, head.version)?;
     }

@@ -183,3 +183,96 @@ fn take(request: &List, heads: Vec<(HeadKey, Head)>, entries: &mut Vec<Entry>) -
         None => Seek::Nowhere,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use bytes::Bytes;
+    use cairn_core::digest::FileRoot;
+    use cairn_core::names::{BucketName, TenantId};
+    use cairn_core::object::VersionId;
+    use cairn_kv::{AccessError, Direction, Durability, Entry as KvEntry, Kv, Txn};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Counts the records that are read.
+    struct Counted<'a, R>(&'a R, Cell<usize>);
+
+    impl<R: Read> Read for Counted<'_, R> {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, AccessError> {
+            self.1.set(self.1.get() + 1);
+            self.0.get(key)
+        }
+
+        fn scan(
+            &self,
+            range: &KeyRange,
+            limit: usize,
+            direction: Direction,
+        ) -> Result<Vec<KvEntry>, AccessError> {
+            let found = self.0.scan(range, limit, direction)?;
+            self.1.set(self.1.get() + found.len());
+            Ok(found)
+        }
+    }
+
+    fn bucket() -> BucketKey {
+        BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() }
+    }
+
+    fn fill(txn: &mut Txn<'_>, names: &[String]) -> Result<(), CatalogError> {
+        record::put(txn, &bucket(), &Bucket::default())?;
+        for name in names {
+            let BucketKey { tenant, bucket } = bucket();
+            let key = ObjectKey::new(name.as_str()).expect("a key");
+            let head = Head {
+                version: VersionId::from_uuid(Uuid::nil()),
+                length: 0,
+                committed_ms: 0,
+                etag: String::new(),
+                sha256: None,
+                root: FileRoot([0; 32]),
+            };
+            record::put(txn, &HeadKey { tenant, bucket, key, sequence: 0 }, &head)?;
+        }
+        Ok(())
+    }
+
+    /// Lists under "/" what three folders of a thousand names hold: entries, and records read.
+    async fn read_for(limit: usize, after: &str) -> (Listed, usize) {
+        let kv = Kv::memory();
+        let names: Vec<_> = ["a", "b", "c"]
+            .iter()
+            .flat_map(|folder| (0..1000).map(move |n| format!("{folder}/{n:04}")))
+            .collect();
+        kv.transact(Durability::Buffered, move |txn| fill(txn, &names)).await.expect("written");
+        let (delimiter, after, prefix) = ("/".to_owned(), after.to_owned(), String::new());
+        let request = List { bucket: bucket(), prefix, delimiter, after, limit };
+        kv.view(move |view| {
+            let counted = Counted(view, Cell::new(0));
+            let listed = list(&counted, &request)?;
+            Ok::<_, ListError>((listed, counted.1.get()))
+        })
+        .await
+        .expect("listed")
+    }
+
+    #[tokio::test]
+    async fn common_prefixes_are_skipped_by_seeking() {
+        let (listed, read) = read_for(10, "").await;
+        let names: Vec<_> = listed.entries.iter().map(Entry::name).collect();
+        assert_eq!((names, listed.next_after), (vec!["a/", "b/", "c/"], None));
+        assert!(read <= 10, "{read} records were read for 3 entries of 3000 names");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_ends_in_a_common_prefix_goes_on_behind_it() {
+        let (listed, _) = read_for(1, "").await;
+        assert_eq!(listed.next_after.as_deref(), Some("a/"));
+        let (listed, read) = read_for(1, "a/").await;
+        assert_eq!(listed.entries, [Entry::CommonPrefix("b/".into())]);
+        assert!(read <= 6, "{read} records were read");
+    }
+}

@@ -14,7 +14,7 @@ fn parse(master: &Master, request: AbortUploadRequest) -> Result<Abort, InvalidF
     Ok(Abort {
         upload: convert::upload_id(&request.upload_id)?,
         principal,
-        now_ms: master.clock.wall_ms(),
+        now_ms: master.time.steady_ms(),
         faults: master.config.faults(),
     })
 }

@@ -20,7 +20,9 @@ fn parse(master: &Master, request: CommitUploadRequest) -> Result<Commit, Invali
         sha256: convert::sha256(&request.sha256)?,
         root: convert::root(&request.root)?,
         version: VersionId::from_uuid(master.entropy.uuid_v7(&master.clock)),
-        now_ms: master.clock.wall_ms(),
+        committed_ms: master.time.wall_ms(),
+        condemned_ms: master.time.later_ms(),
+        finished_ms: master.time.steady_ms(),
     })
 }
 

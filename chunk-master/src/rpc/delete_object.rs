@@ -6,6 +6,7 @@ use cairn_proto::{InvalidField, convert};
 use tonic::Status;
 
 use super::{bucket_key, caller, condition, invalid};
+use crate::config::millis;
 use crate::master::Master;
 use crate::object::delete::{Delete, delete};
 
@@ -17,8 +18,8 @@ fn parse(master: &Master, request: DeleteObjectRequest) -> Result<Delete, Invali
         principal,
         key: convert::key(request.key)?,
         condition: condition(request.condition)?,
-        now_ms: master.clock.wall_ms(),
-        keep_until_ms: master.wall_in(master.config.remember_for),
+        condemned_ms: master.time.later_ms(),
+        keep_until_ms: master.time.steady_ms().saturating_add(millis(master.config.remember_for)),
     })
 }
 

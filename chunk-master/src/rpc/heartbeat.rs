@@ -15,10 +15,6 @@ fn parse(request: &HeartbeatRequest) -> Result<(NodeId, DiskIncarnation, Fullnes
     Ok((node, disk, fullness(request.status)?))
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "all calls have one shape; this one finds everything in memory"
-)]
 pub(super) async fn heartbeat(
     master: &Master,
     request: HeartbeatRequest,

@@ -11,7 +11,9 @@ use cairn_kv::{Durability, Read, Txn};
 use futures_util::future::join_all;
 
 use super::{Effort, PassError, SweepError, SweepReport};
-use crate::catalog::{Blob, Finding, NodePage, NodePageKey, Page, PurgeQueued, finding, record};
+use crate::catalog::{
+    Blob, Finding, NodePage, NodePageKey, NodeRecord, Page, PurgeQueued, finding, record,
+};
 use crate::error::CatalogError;
 use crate::master::Master;
 use crate::nodes::Directory;
@@ -32,6 +34,8 @@ const FINDINGS_PER_STEP: usize = 1000;
 struct Doomed {
     id: BlobId,
     nodes: BTreeSet<NodeId>,
+    /// Those of the nodes that the catalog does not have any more: gone for good.
+    gone: BTreeSet<NodeId>,
 }
 
 pub(super) async fn run(
@@ -69,16 +73,21 @@ fn queued(read: &impl Read, after: Option<BlobId>) -> Result<Vec<Doomed>, SweepE
     let mut group = Vec::new();
     for (id, _) in record::scan::<PurgeQueued>(read, &range, BLOBS_AT_A_TIME)? {
         let blob: Blob = record::must_get(read, &id)?;
-        let nodes = blob.nodes;
-        group.push(Doomed { id, nodes });
+        let mut gone = BTreeSet::new();
+        for node in &blob.nodes {
+            if record::get::<NodeRecord>(read, node)?.is_none() {
+                gone.insert(*node);
+            }
+        }
+        group.push(Doomed { id, nodes: blob.nodes, gone });
     }
     Ok(group)
 }
 
 /// Erases one blob as far as its nodes answer; true when it is gone.
 async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<bool, PassError> {
-    let mut clean = BTreeSet::new();
-    for &node in &blob.nodes {
+    let mut clean = blob.gone.clone();
+    for &node in blob.nodes.difference(&blob.gone) {
         if erase_on(master, directory, node, blob.id).await {
             clean.insert(node);
         }
@@ -100,9 +109,8 @@ async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<
 
 /// True when the node holds nothing of the blob any more.
 async fn erase_on(master: &Master, directory: &Directory, node: NodeId, blob: BlobId) -> bool {
-    // A node that is not in the catalog any more is gone for good.
     let Some(view) = directory.get(&node) else {
-        return true;
+        return false;
     };
     if !view.state.serves_chunks() {
         return false;

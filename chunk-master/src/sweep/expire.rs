@@ -30,7 +30,7 @@ pub(super) async fn run(
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
     let plan = Plan {
-        now_ms: master.clock.wall_ms(),
+        now_ms: master.time.steady_ms(),
         remember_ms: millis(master.config.remember_for),
         faults: master.config.faults(),
     };

@@ -18,17 +18,14 @@ mod purge;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_kv::{TransactError, ViewError};
 
-use cairn_runtime::Clock;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::answer;
-use crate::config::millis;
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
 
@@ -76,27 +73,11 @@ pub(crate) struct Sweeper {
     turn: Semaphore,
     /// How far each node's inventory was walked.
     cursors: Mutex<BTreeMap<NodeId, ChunkId>>,
-    /// Wall minus monotonic time when this master began, in milliseconds.
-    wall_offset_ms: i128,
-}
-
-fn wall_offset_ms(clock: &Clock) -> i128 {
-    i128::from(clock.wall_ms()) - i128::from(millis(clock.monotonic()))
 }
 
 impl Sweeper {
-    pub(crate) fn new(clock: &Clock) -> Self {
-        Self {
-            turn: Semaphore::new(1),
-            cursors: Mutex::default(),
-            wall_offset_ms: wall_offset_ms(clock),
-        }
-    }
-
-    /// How far the wall clock has moved against monotonic time.
-    fn clock_jump(&self, clock: &Clock) -> Duration {
-        let moved = (wall_offset_ms(clock) - self.wall_offset_ms).unsigned_abs();
-        Duration::from_millis(u64::try_from(moved).unwrap_or(u64::MAX))
+    pub(crate) fn new() -> Self {
+        Self { turn: Semaphore::new(1), cursors: Mutex::default() }
     }
 
     fn cursor(&self, node: NodeId) -> Option<ChunkId> {
@@ -140,13 +121,11 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
     let _turn = turn.map_err(|_| PassError::Stopping)?;
     let mut report = SweepReport::default();
     expire::run(master, effort, &mut report).await?;
-    let jump = master.sweeper.clock_jump(&master.clock);
+    let jump = master.time.jump();
     if jump > master.config.clock_tolerance {
-        tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is \
-            right again or the master restarts");
-    } else {
-        purge::run(master, effort, &mut report).await?;
+        tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: purges wait");
     }
+    purge::run(master, effort, &mut report).await?;
     erase::run(master, effort, &mut report).await?;
     orphans::run(master, effort, &mut report).await?;
     master.metrics.swept(&report);
@@ -157,11 +136,8 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
 pub(crate) async fn run(master: &Master) {
     while !master.stop.is_cancelled() {
         let pass = master.stop.run_until_cancelled(pass(master, Effort::Bounded));
-        match pass.await {
-            Some(Err(error)) => {
-                tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
-            }
-            Some(Ok(_)) | None => {}
+        if let Some(Err(error)) = pass.await {
+            tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
         }
         let pause = master.clock.sleep(master.config.sweep_every);
         if master.stop.run_until_cancelled(pause).await.is_none() {

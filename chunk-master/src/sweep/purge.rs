@@ -19,7 +19,7 @@ pub(super) async fn run(
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
     let wait_ms = millis(master.config.condemn_for);
-    let Some(until_ms) = master.clock.wall_ms().checked_sub(wait_ms) else {
+    let Some(until_ms) = master.time.earlier_ms().checked_sub(wait_ms) else {
         return Ok(());
     };
     let mut steps = 0;

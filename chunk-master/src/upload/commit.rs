@@ -50,7 +50,12 @@ pub(crate) struct Commit {
     pub(crate) sha256: Option<Sha256>,
     pub(crate) root: FileRoot,
     pub(crate) version: VersionId,
-    pub(crate) now_ms: u64,
+    /// For people.
+    pub(crate) committed_ms: u64,
+    /// Since when a version that is replaced waits.
+    pub(crate) condemned_ms: u64,
+    /// From when on the answer is kept for repeats.
+    pub(crate) finished_ms: u64,
 }
 
 /// Commits, or gives the answer of the commit that was.
@@ -80,13 +85,13 @@ pub(crate) fn commit(txn: &mut Txn<'_>, request: &Commit) -> Result<Committed, C
     };
     settle(txn, &upload, request.length)?;
     if let Some((key, head)) = current {
-        condemn::condemn(txn, &key, &head, request.now_ms)?;
+        condemn::condemn(txn, &key, &head, request.condemned_ms)?;
     }
     point_head(txn, &bucket, &committed.object)?;
     put_version(txn, &upload, blob, &committed.object)?;
     let finished = Finished {
         principal: upload.principal,
-        finished_ms: request.now_ms,
+        finished_ms: request.finished_ms,
         outcome: Outcome::Committed(Box::new(committed.clone())),
     };
     record::delete::<Upload>(txn, &id)?;
@@ -164,7 +169,7 @@ fn object_info(request: &Commit, upload: &Upload) -> ObjectInfo {
         key: upload.key.clone(),
         version: request.version,
         length: request.length,
-        committed_ms: request.now_ms,
+        committed_ms: request.committed_ms,
         etag: etag(&request.root),
         sha256: request.sha256,
         root: request.root,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +137,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<FakeNode>,
     pub(crate) dial: Arc<LocalDial>,
     pub(crate) kv: Kv,
+    /// How far the wall clock has jumped ahead, in seconds.
+    pub(crate) jump_s: Arc<AtomicU64>,
     ids: u128,
 }
 
@@ -153,7 +156,8 @@ impl Cluster {
     /// A master with nodes in the zones named, all Up.
     pub(crate) async fn with(config: Config, zones: &[&str]) -> Self {
         let network = Arc::new(NetworkDial::tcp(1));
-        let mut cluster = Self::on(config, Kv::memory(), Arc::new(LocalDial::new(network))).await;
+        let mut cluster =
+            Self::on(config, Kv::memory(), Arc::new(LocalDial::new(network)), 1).await;
         for zone in zones {
             cluster.add_node(zone).await;
         }
@@ -165,15 +169,19 @@ impl Cluster {
         Self::with(config(), &["a", "b"]).await
     }
 
-    /// A master that starts on a store which may hold something.
-    pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>) -> Self {
+    /// A master that starts on a store which may hold something. Each life draws ids of its own.
+    pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
+        let jump_s = Arc::new(AtomicU64::new(0));
         let time = Clock::system();
         let epoch = Duration::from_secs(1_700_000_000);
-        let clock = Clock::with_wall(move || epoch + time.monotonic());
+        let clock = Clock::with_wall({
+            let jump_s = jump_s.clone();
+            move || epoch + time.monotonic() + Duration::from_secs(jump_s.load(Ordering::Relaxed))
+        });
         let spawner = Spawner::current();
         let seams = Seams {
             clock,
-            entropy: Entropy::seeded(7),
+            entropy: Entropy::seeded(life.into()),
             spawner: spawner.clone(),
             dialer: dial.clone(),
         };
@@ -184,7 +192,16 @@ impl Cluster {
         let channel = dial.dial(MASTER).unwrap();
         let client = MasterClient::new(channel.clone());
         let admin = AdminClient::new(channel);
-        Self { master, client, admin, nodes: Vec::new(), dial, kv, ids: 1000 }
+        Self {
+            master,
+            client,
+            admin,
+            nodes: Vec::new(),
+            dial,
+            kv,
+            jump_s,
+            ids: u128::from(life) * 1_000_000,
+        }
     }
 
     pub(crate) async fn add_node(&mut self, zone: &str) {

@@ -1,4 +1,5 @@
 //! The chunk master as gateways, nodes and operators see it: over its services, with nodes in memory.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is to do")]
 
 mod cluster;
 mod listing;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
+use cairn_chunk_master::Config;
 use cairn_proto::v1;
 
 use crate::cluster::{Cluster, Upload, config};
@@ -180,8 +181,8 @@ async fn play(cluster: &mut Cluster, model: &mut Model, step: Step) -> Result<()
     Ok(())
 }
 
-async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut cluster = Cluster::with(config(), &["a", "b"]).await;
+async fn run(config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut cluster = Cluster::with(config, &["a", "b"]).await;
     for kind in [v1::ScopeKind::Tenant, v1::ScopeKind::User, v1::ScopeKind::Bucket] {
         cluster.limit(kind, LIMIT, None).await;
     }
@@ -215,6 +216,16 @@ proptest! {
             .start_paused(true)
             .build()
             .expect("a runtime");
-        runtime.block_on(run(steps))?;
+        runtime.block_on(run(config(), steps))?;
     }
+}
+
+#[cfg(feature = "seeded-bugs")]
+#[tokio::test(start_paused = true)]
+async fn the_model_finds_the_seeded_bug() {
+    let seeded_bug = Some(cairn_chunk_master::SeededBug::SkipRelease);
+    let begin = Step::Begin { key: 0, length: 10, known: true };
+    let steps = vec![begin, Step::Abort { upload: 0 }];
+    assert!(run(Config { seeded_bug, ..config() }, steps.clone()).await.is_err());
+    assert!(run(config(), steps).await.is_ok());
 }

@@ -1,5 +1,6 @@
 //! The sweep erases what is over, and nothing else.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,4 +97,34 @@ async fn bounded_passes_walk_the_inventory_from_where_the_last_one_ended() {
     assert_eq!(deleted, 3);
     assert_eq!(held(&cluster, &kept), 200);
     assert!(cluster.locate("a", Bytes::new(), 0).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_ends_no_wait_and_no_lease() {
+    let mut cluster = Cluster::small().await;
+    cluster.put("a", CHUNK).await.unwrap();
+    cluster.delete("a").await.unwrap();
+    let open = cluster.begin("b", Some(1)).await.unwrap();
+    cluster.jump_s.store(10 * DAY.as_secs(), Ordering::Relaxed);
+    assert_eq!(cluster.sweep().await, v1::SweepResponse::default());
+    cluster.write(&open, 1).await.unwrap();
+    cluster.commit(&open, 1).await.unwrap();
+    cluster.jump_s.store(0, Ordering::Relaxed);
+    cluster.pass_time(DAY).await;
+    assert_eq!(cluster.sweep().await.versions_purged, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_see_counters_and_nodes_by_state() {
+    let mut cluster = Cluster::small().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    cluster.master.register_metrics(&mut registry);
+    cluster.put("a", 1).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    cluster.sweep().await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in ["cairn_master_uploads_committed_total 1", "cairn_master_nodes{state=\"up\"} 2"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
 }

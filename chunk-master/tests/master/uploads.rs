@@ -130,7 +130,7 @@ async fn an_upload_without_progress_expires_and_later_receipts_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn receipts_of_replaced_disks_and_of_strangers_do_not_count() {
-    let mut cluster = Cluster::with(config(), &["a", "b", "c"]).await;
+    let mut cluster = Cluster::small().await;
     let upload = cluster.begin("a", Some(100)).await.unwrap();
     let mut receipt = cluster.store(&upload, 0, 100);
     receipt.copies[0].disk = id(Uuid::from_u128(999));
@@ -211,7 +211,7 @@ async fn facts_outlive_the_master_and_its_nodes_join_again() {
     cluster.master.stop();
     assert!(!cluster.master.ready());
     let nodes = cluster.nodes.clone();
-    let mut cluster = Cluster::on(config(), kv, cluster.dial.clone()).await;
+    let mut cluster = Cluster::on(config(), kv, cluster.dial.clone(), 2).await;
     cluster.nodes = nodes;
     let listed = cluster.admin.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner();
     let states: Vec<_> = listed.nodes.iter().map(v1::NodeInfo::state).collect();

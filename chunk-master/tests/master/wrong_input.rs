@@ -15,6 +15,7 @@ fn refused<T: std::fmt::Debug>(call: &str, answer: Result<Response<T>, Status>) 
 macro_rules! all_refused {
     ($client:expr, $($call:ident { $($field:ident: $value:expr),* } of $request:ident,)+) => {
         $(
+            #[allow(clippy::needless_update, reason = "some of the requests have only these fields")]
             let request = v1::$request { $($field: $value.into(),)* ..Default::default() };
             refused(stringify!($call), $client.$call(request).await);
         )+
