@@ -41,6 +41,7 @@ macro_rules! chunk_store_conformance {
             nothing_is_visible_before_the_end,
             a_repeat_succeeds_and_other_content_is_refused,
             of_two_writers_the_first_to_finish_wins,
+            of_two_contents_that_finish_at_once_one_is_refused,
             a_writer_that_is_dropped_gives_its_room_back,
             what_does_not_fit_is_refused_when_it_begins,
             what_was_promised_and_not_used_is_free_again,
@@ -382,6 +383,24 @@ pub async fn of_two_writers_the_first_to_finish_wins(store: Arc<dyn ChunkStore>)
     let read = get_all(&*store, chunk(0)).await.expect("read");
     assert!(read == bytes, "the first content stays");
     assert_eq!(store.usage().open_writes, 0);
+}
+
+/// Conflicts are decided by turns, not by luck.
+pub async fn of_two_contents_that_finish_at_once_one_is_refused(store: Arc<dyn ChunkStore>) {
+    let contents = [content(1000, 1), content(1000, 2)];
+    for index in 0..20 {
+        let chunk = chunk(index);
+        let [one, two] = contents.each_ref().map(|bytes| put(&*store, chunk, bytes));
+        let results: [_; 2] = tokio::join!(one, two).into();
+        let read = get_all(&*store, chunk).await.expect("read");
+        for (result, bytes) in results.into_iter().zip(&contents) {
+            match result {
+                Ok(()) => assert!(read == *bytes, "what was acknowledged is there"),
+                Err(WriteError::Conflict { .. }) => assert!(read != *bytes, "the other one won"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
 }
 
 /// Aborts cost nothing.

@@ -46,7 +46,8 @@ impl Harness {
             clock: Clock::system(),
         };
         let config = FileStoreConfig { capacity: Some(1 << 25), keep_free: 0 };
-        let store: Arc<dyn ChunkStore> = Arc::new(FileStore::open(config, seams).await.unwrap());
+        let store: Arc<dyn ChunkStore> =
+            Arc::new(FileStore::open(config, seams).await.expect("a store"));
         let dial = Arc::new(LocalDial::new(Arc::new(NetworkDial::tcp(1))));
         add(&dial);
         let drain = Drain::default();
@@ -59,10 +60,11 @@ impl Harness {
             dialer: dial.clone(),
             drained: drain.watch(),
         };
-        let id = NodeId::from_slice(&[3; 16]).unwrap();
+        let id = NodeId::from_slice(&[3; 16]).expect("16 bytes");
         let mut config = Config::new(id, "http://node:7100".to_owned(), MASTER.to_owned());
         change(&mut config);
-        let node = StorageNode::build(config, Arc::clone(&store), seams, &mut registry).unwrap();
+        let node =
+            StorageNode::build(config, Arc::clone(&store), seams, &mut registry).expect("a node");
         Self { disk, store, node, dial, drain, registry }
     }
 

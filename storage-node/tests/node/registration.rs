@@ -28,7 +28,7 @@ struct FakeMaster(Arc<Mutex<Script>>);
 
 impl FakeMaster {
     fn with<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
-        look(&mut self.0.lock().unwrap())
+        look(&mut self.0.lock().expect("no test panicked"))
     }
 
     fn calls(&self) -> Vec<String> {
@@ -87,7 +87,7 @@ macro_rules! not_of_nodes {
                 request: Request<v1::HeartbeatRequest>,
             ) -> Result<Response<v1::HeartbeatResponse>, Status> {
                 self.heard("heartbeat").await?;
-                let status = request.into_inner().status.unwrap();
+                let status = request.into_inner().status.expect("a status");
                 self.with(|script| script.statuses.push(status));
                 if self.with(|script| script.forgot) {
                     return Err(error::refuse(Reason::NodeUnknown, false, "who are you?"));

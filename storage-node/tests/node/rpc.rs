@@ -32,7 +32,7 @@ async fn write(node: &Harness, messages: Vec<WriteChunkRequest>) -> Result<(), R
 
 async fn read(node: &Harness, request: v1::ReadChunkRequest) -> Result<(u64, Vec<u8>), Status> {
     let mut stream = node.client().read(request).await?.into_inner();
-    let Some(ReadPart::Header(header)) = stream.next().await.unwrap()?.part else {
+    let Some(ReadPart::Header(header)) = stream.next().await.expect("a header")?.part else {
         panic!("the header comes first");
     };
     let mut bytes = Vec::new();

@@ -28,11 +28,15 @@ pub(super) async fn begin(
 ) -> Result<Box<dyn ChunkWriter>, WriteError> {
     let reservation = shared.reserve(chunk, reserve)?;
     let create = move |shared: &Arc<Shared>| {
-        let file = shared.disk.create_new(&write_aside(reservation.write()))?;
-        Ok((Arc::from(file), Aside::new(reservation)))
+        // Closing waits for this job, unless it was first: then the folder may be another's.
+        shared.state().takes_writes()?;
+        let file = shared
+            .disk
+            .create_new(&write_aside(reservation.write()))
+            .map_err(|error| refused(shared, reserve, "make a file", error))?;
+        Ok::<_, WriteError>((Arc::from(file), Aside::new(reservation)))
     };
-    let created: Result<_, io::Error> = shared.change(create).await?;
-    let (file, aside) = created.map_err(|error| refused(shared, reserve, "make a file", error))?;
+    let (file, aside) = shared.change(create).await??;
     Ok(Box::new(FileWriter {
         shared: Arc::clone(shared),
         chunk,

@@ -105,6 +105,8 @@ async fn a_failed_sync_is_not_acknowledged_and_ends_writing_but_not_reading() {
         disk.fail(op, 0, ErrorKind::Other);
         let stored = put(&*store, chunk(1), &content(10, 1)).await;
         assert!(matches!(stored, Err(WriteError::Disk { .. })), "{stored:?}");
+        let usage = store.usage();
+        assert_eq!(usage.capacity, usage.used, "nothing more is placed here");
         for _ in 0..2 {
             let stored = put(&*store, chunk(1), &content(10, 1)).await;
             assert!(matches!(stored, Err(WriteError::DiskFailed)), "{stored:?}");

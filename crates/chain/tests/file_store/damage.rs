@@ -27,7 +27,7 @@ async fn two_chunks() -> (MemoryDisk, std::sync::Arc<FileStore>) {
     let store = open_memory(&disk).await;
     for index in 0..2 {
         let bytes = content(LENGTH, index as u8);
-        put(&*store, chunk(index), &bytes).await.unwrap();
+        put(&*store, chunk(index), &bytes).await.expect("stored");
     }
     (disk, store)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cairn_chain::conformance::{blob, content, get_all, put, send};
 use cairn_chain::disk::memory::{Loss, MemoryDisk};
-use cairn_chain::{ChunkStore, FileStore, OpenError, RealDisk};
+use cairn_chain::{ChunkStore, FileStore, ListChunks, OpenError, ReadError, RealDisk, WriteError};
 use cairn_core::ids::ChunkId;
-use cairn_runtime::Blocking;
+use cairn_runtime::{Blocking, Entropy, Spawner};
 
 use crate::{open, open_folder, open_memory};
 
@@ -107,7 +107,7 @@ async fn what_a_dead_process_left_is_removed() {
 }
 
 async fn files_aside(folder: &std::path::Path) -> usize {
-    fs::read_dir(folder.join("tmp")).unwrap().count()
+    fs::read_dir(folder.join("tmp")).expect("the folder of open writes").count()
 }
 
 #[tokio::test]
@@ -144,4 +144,49 @@ fn store_file_bytes(disk: &MemoryDisk) -> u64 {
     let mut bytes = 0;
     disk.edit("store", |file| bytes = file.len() as u64);
     bytes
+}
+
+/// Writes, repeats, deletes, erases and drops writers of a few chunks, in an order that `seed` draws.
+async fn churn(store: Arc<FileStore>, seed: u64) {
+    let entropy = Entropy::seeded(seed);
+    for _ in 0..60 {
+        let n = entropy.below(4) as u8;
+        let chunk = ChunkId::new(blob(n), entropy.below(3) as u32);
+        // Content is a matter of the chunk, as ids are never used again.
+        let bytes = content(70_000 + chunk.index as usize, n);
+        match entropy.below(10) {
+            0..5 => match put(&*store, chunk, &bytes).await {
+                Ok(()) | Err(WriteError::Erased { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+            5 => drop(store.begin(chunk, 100_000).await),
+            6 => drop(store.delete(vec![chunk]).await.expect("deleted")),
+            7 if n == 3 => drop(store.erase_blob(blob(n), 2).await.expect("erased")),
+            _ => match get_all(&*store, chunk).await {
+                Ok(read) => assert!(read == bytes),
+                Err(ReadError::NotFound { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whatever_happens_at_once_the_books_and_the_folder_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_folder(folder.path()).await.unwrap();
+    let spawner = Spawner::current();
+    let tasks: Vec<_> = (0..8).map(|seed| spawner.spawn(churn(store.clone(), seed))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let usage = store.usage();
+    assert_eq!((usage.open_writes, usage.reserved), (0, 0));
+    let all = ListChunks { after: None, blob: None, limit: 100 };
+    let listed = store.list(all).await.unwrap();
+    store.close().await;
+    assert_eq!(files_aside(folder.path()).await, 0);
+    let store = open_folder(folder.path()).await.unwrap();
+    assert_eq!(store.usage(), usage);
+    assert_eq!(store.list(all).await.unwrap(), listed);
 }
