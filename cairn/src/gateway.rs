@@ -25,9 +25,10 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let dialer: Dialer = Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER));
     let gateway = build(process, &args.master, &args.gateway, dialer, drain.watch())?;
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
-    let files = process.serve(args.listen, gateway.routes(), process.data(), drain.watch()).await?;
+    let files =
+        process.serve(args.listen, gateway.routes(), &process.data(), drain.watch()).await?;
     let admin =
-        process.serve(args.admin_listen, operations, process.control(), drain.watch()).await?;
+        process.serve(args.admin_listen, operations, &process.control(), drain.watch()).await?;
     gateway.health().set_serving(true).await;
     announce(&format!("gateway on http://{}, health on http://{}", files.address, admin.address));
     process.until_stopped(&drain, vec![files, admin]).await

@@ -32,8 +32,8 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let (calls, calls_health) = master.routes(process);
     let (admin, admin_health) = master.admin_routes(process);
     let control = process.control();
-    let calls = process.serve(args.listen, calls, control.clone(), drain.watch()).await?;
-    let admin = process.serve(args.admin_listen, admin, control, drain.watch()).await?;
+    let calls = process.serve(args.listen, calls, &control, drain.watch()).await?;
+    let admin = process.serve(args.admin_listen, admin, &control, drain.watch()).await?;
     calls_health.set_serving(true).await;
     admin_health.set_serving(true).await;
     announce(&format!("master on http://{}", calls.address));

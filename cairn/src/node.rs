@@ -9,7 +9,7 @@ use axum::Router;
 use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams, RealDisk};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
-use cairn_storage_node::{Config, Seams, StorageNode, node_id};
+use cairn_storage_node::{Config, NodeIdentity, Seams, StorageNode};
 
 use crate::args::{Node as Args, NodeSettings};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind, failed};
@@ -40,7 +40,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let (grpc, health) = routes(process, &node);
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
     let both = beside_http(grpc, operations);
-    let served = process.serve_on(bound, both, process.data(), drain.watch());
+    let served = process.serve_on(bound, both, &process.data(), drain.watch());
     node.start();
     health.set_serving(true).await;
     announce(&format!("node on http://{address}"));
@@ -79,8 +79,10 @@ pub(crate) async fn open(
     };
     let store: Arc<dyn ChunkStore> =
         Arc::new(FileStore::open(config, seams).await.map_err(failed(doing()))?);
-    let id = node_id(disk, &blocking, &entropy, &clock).await.map_err(failed(doing()))?;
-    let mut config = Config::new(id, place.advertise, place.master.to_owned());
+    let identity = NodeIdentity::open(disk, &blocking, &entropy, &clock).await;
+    let identity = identity.map_err(failed(doing()))?;
+    let id = identity.node();
+    let mut config = Config::new(identity, place.advertise, place.master.to_owned());
     config.zone = place.zone.to_owned();
     config.body_idle = BODY_IDLE;
     let hashing = process.hashing()?;

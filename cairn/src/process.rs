@@ -107,7 +107,7 @@ impl Process {
         &self,
         listen: SocketAddr,
         routes: Router,
-        spawner: Spawner,
+        spawner: &Spawner,
         drained: Drained,
     ) -> Result<Served, StartError> {
         let bound = bind(listen).await?;
@@ -119,7 +119,7 @@ impl Process {
         &self,
         bound: Bound,
         routes: Router,
-        spawner: Spawner,
+        spawner: &Spawner,
         drained: Drained,
     ) -> Served {
         let Bound { listener, address } = bound;

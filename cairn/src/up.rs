@@ -48,8 +48,8 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let gateway = gateway::build(process, MASTER, &args.gateway, dialer, edge.watch())?;
 
     let (operations, admin_health) = master.admin_routes(process);
-    let files = process.serve_on(files, gateway.routes(), process.data(), edge.watch());
-    let admin = process.serve_on(admin, operations, process.control(), edge.watch());
+    let files = process.serve_on(files, gateway.routes(), &process.data(), edge.watch());
+    let admin = process.serve_on(admin, operations, &process.control(), edge.watch());
     ready(process).await?;
     gateway.health().set_serving(true).await;
     admin_health.set_serving(true).await;

@@ -1,7 +1,7 @@
 //! What can go wrong: a struct per meaning, which knows its reason on the wire, and in each operation's
 //! file one enum of those that the operation can meet.
 
-use cairn_core::ids::{NodeId, UploadId};
+use cairn_core::ids::{CatalogId, NodeId, UploadId};
 use cairn_core::lifecycle::{BlobState, NoSuchStep};
 use cairn_core::names::{BucketName, ObjectKey};
 use cairn_core::object::ConditionFailed;
@@ -215,7 +215,24 @@ pub(crate) struct UploadCommitted(pub(crate) UploadId);
 
 impl WireError for UploadCommitted {
     fn reason(&self) -> Reason {
-        Reason::PreconditionFailed
+        Reason::UploadCommitted
+    }
+}
+
+/// A node that belongs to another catalog wants to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the node belongs to catalog {theirs}, this master has {ours}: start the master on its own catalog, or give the \
+     node an empty folder"
+)]
+pub(crate) struct ForeignCatalog {
+    pub(crate) ours: CatalogId,
+    pub(crate) theirs: CatalogId,
+}
+
+impl WireError for ForeignCatalog {
+    fn reason(&self) -> Reason {
+        Reason::ForeignCatalog
     }
 }
 

@@ -30,9 +30,10 @@ mod time;
 mod upload;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use cairn_core::ids::CatalogId;
 use cairn_kv::Kv;
 use cairn_proto::MAX_MESSAGE_BYTES;
 use cairn_proto::v1::admin_server::AdminServer;
@@ -108,6 +109,7 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
+        catalog: OnceLock::new(),
         stop: CancellationToken::new(),
         config,
         clock,
@@ -140,8 +142,10 @@ impl ChunkMaster {
     /// [`MasterError`] when the store cannot be read or written.
     pub async fn start(&self) -> Result<(), MasterError> {
         let master = &self.master;
-        let created = master::create_standard_bucket(&master.kv).await;
-        created.map_err(MasterError::new("create the standard bucket"))?;
+        let drawn = CatalogId::from_uuid(master.entropy.uuid_v7(&master.clock));
+        let catalog = master::found_catalog(&master.kv, drawn).await;
+        let catalog = catalog.map_err(MasterError::new("read or make the catalog"))?;
+        master.catalog.get_or_init(|| catalog);
         let mut after = None;
         loop {
             let nodes = master::load_nodes(&master.kv, after).await;

@@ -1,6 +1,8 @@
 //! What all calls and loops share.
 
-use cairn_core::ids::NodeId;
+use std::sync::OnceLock;
+
+use cairn_core::ids::{CatalogId, NodeId};
 use cairn_core::names::{BucketName, TenantId};
 use cairn_kv::{Durability, Kv, Snapshot, TransactError, Txn, ViewError};
 use cairn_proto::WireError;
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::answer;
-use crate::catalog::{Bucket, BucketKey, NodeRecord, record};
+use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, record};
 use crate::config::{Config, millis};
 use crate::error::{CatalogError, operation_error};
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub(crate) struct Master {
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,
+    /// Which catalog this is; known from the start on.
+    pub(crate) catalog: OnceLock<CatalogId>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -82,14 +86,21 @@ impl Master {
 /// Nodes that one view reads at a start.
 const NODES_PER_VIEW: usize = 256;
 
-/// Makes the standard bucket unless it is there.
-pub(crate) async fn create_standard_bucket(kv: &Kv) -> Result<(), TransactError<LoadError>> {
-    let closure = |txn: &mut Txn<'_>| -> Result<(), LoadError> {
+/// Makes the standard bucket and the catalog's identity unless they are there. `drawn` is the id of a new catalog.
+pub(crate) async fn found_catalog(
+    kv: &Kv,
+    drawn: CatalogId,
+) -> Result<CatalogId, TransactError<LoadError>> {
+    let closure = move |txn: &mut Txn<'_>| -> Result<CatalogId, LoadError> {
         let key = BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() };
         if record::get::<Bucket>(txn, &key)?.is_none() {
             record::put(txn, &key, &Bucket::default())?;
         }
-        Ok(())
+        if let Some(Identity(catalog)) = record::get(txn, &())? {
+            return Ok(catalog);
+        }
+        record::put(txn, &(), &Identity(drawn))?;
+        Ok(drawn)
     };
     kv.transact(Durability::Synced, closure).await
 }

@@ -6,7 +6,7 @@ use cairn_core::copies::{
     Place,
 };
 use cairn_core::digest::{ChunkHash, FileRoot, Sha256};
-use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId, UploadId};
+use cairn_core::ids::{BlobId, CatalogId, ChunkId, DiskIncarnation, NodeId, UploadId};
 use cairn_core::liveness::NodeState;
 use cairn_core::names::{BucketName, ObjectKey, Principal, TenantId, UserId};
 use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, VersionId, WriteCondition};
@@ -84,6 +84,12 @@ id_reader!(
 id_reader!(
     /// Reads a disk incarnation.
     disk, DiskIncarnation, "disk"
+);
+id_reader!(
+    /// Reads a catalog id.
+    catalog_id,
+    CatalogId,
+    "catalog_id"
 );
 id_reader!(
     /// Reads a version id.

@@ -57,6 +57,8 @@ fn code(reason: Reason) -> Code {
         Reason::PreconditionFailed
         | Reason::UploadAborted
         | Reason::UploadIncomplete
+        | Reason::UploadCommitted
+        | Reason::ForeignCatalog
         | Reason::ChunkErased => Code::FailedPrecondition,
         Reason::QuotaExceeded | Reason::NodeFull => Code::ResourceExhausted,
         Reason::TooFewNodes

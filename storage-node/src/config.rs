@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use cairn_core::ids::NodeId;
 use cairn_runtime::{Blocking, Clock, Dialer, Drained, Entropy, Spawner};
+
+use crate::identity::NodeIdentity;
 
 /// The settings of a storage node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The node; [`crate::node_id`] keeps one in the data folder.
-    pub node: NodeId,
+    /// Which node this is.
+    pub identity: NodeIdentity,
     /// Where gateways, the master and other nodes reach it, e.g. `http://node-1:7100`.
     pub address: String,
     /// What it shares power, network or building with. Copies of a chunk go to different zones where they can.
@@ -32,9 +33,9 @@ pub struct Config {
 
 impl Config {
     /// The defaults around what has none.
-    pub fn new(node: NodeId, address: String, master: String) -> Self {
+    pub fn new(identity: NodeIdentity, address: String, master: String) -> Self {
         Self {
-            node,
+            identity,
             address,
             zone: String::new(),
             master,

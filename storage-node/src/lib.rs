@@ -20,6 +20,6 @@ mod registration;
 mod rpc;
 
 pub use config::{Config, Seams};
-pub use identity::{NodeIdError, node_id};
+pub use identity::{IdentityError, NodeIdentity};
 pub use node::StorageNode;
 pub use rpc::ChunksService;

@@ -112,6 +112,6 @@ impl Node {
 
     /// The node's word for a copy that is durable.
     pub(crate) fn receipt(&self) -> CopyReceipt {
-        CopyReceipt { node: self.config.node, disk: self.store.disk() }
+        CopyReceipt { node: self.config.identity.node(), disk: self.store.disk() }
     }
 }

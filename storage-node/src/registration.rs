@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_chain::ChunkStore;
+use cairn_proto::error::refuse;
 use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::v1::{HeartbeatRequest, NodeStatus, RegisterNodeRequest};
 use cairn_proto::{Reason, RemoteError, convert};
@@ -66,7 +67,7 @@ impl Registration {
                 Ok(interval) => {
                     tracing::info!(
                         target: "cairn",
-                        node = %self.config.node, disk = %self.store.disk(),
+                        node = %self.config.identity.node(), disk = %self.store.disk(),
                         address = self.config.address, ?interval,
                         "registered with the master"
                     );
@@ -88,7 +89,7 @@ impl Registration {
                     self.clock.sleep(interval).await;
                 }
                 Err(error) if error.reason == Reason::NodeUnknown => {
-                    tracing::info!(target: "cairn", node = %self.config.node, "the master asks to register");
+                    tracing::info!(target: "cairn", node = %self.config.identity.node(), "the master asks to register");
                     return;
                 }
                 Err(error) => self.failed("heartbeat", &error, &mut backoff).await,
@@ -104,23 +105,35 @@ impl Registration {
     }
 
     async fn call_register(&mut self) -> Result<Duration, RemoteError> {
+        let catalog = self.config.identity.catalog();
         let request = RegisterNodeRequest {
-            node_id: convert::bytes(self.config.node.as_bytes()),
+            node_id: convert::bytes(self.config.identity.node().as_bytes()),
             disk: convert::bytes(self.store.disk().as_bytes()),
             address: self.config.address.clone(),
             zone: self.config.zone.clone(),
             status: Some(self.status()),
+            catalog_id: catalog.map(|id| convert::bytes(id.as_bytes())).unwrap_or_default(),
         };
         let request = self.request(request);
         let call = self.master.register_node(request);
         let answer = bounded(&self.clock, self.config.call_bound, call).await?;
+        self.join(&answer.catalog_id).await?;
         let interval = Duration::from_millis(answer.heartbeat_ms);
         Ok(interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL))
     }
 
+    /// Belongs to the master's catalog before anything is stored for it.
+    async fn join(&self, catalog: &[u8]) -> Result<(), RemoteError> {
+        let joined = match convert::catalog_id(catalog) {
+            Ok(catalog) => self.config.identity.join(catalog).await.map_err(|e| e.to_string()),
+            Err(field) => Err(field.to_string()),
+        };
+        joined.map_err(|problem| refuse(Reason::ForeignCatalog, false, problem).into())
+    }
+
     async fn call_heartbeat(&mut self) -> Result<(), RemoteError> {
         let request = HeartbeatRequest {
-            node_id: convert::bytes(self.config.node.as_bytes()),
+            node_id: convert::bytes(self.config.identity.node().as_bytes()),
             disk: convert::bytes(self.store.disk().as_bytes()),
             status: Some(self.status()),
         };

@@ -114,7 +114,11 @@ impl Problem {
             Reason::UploadNotFound | Reason::UploadAborted | Reason::UploadIncomplete => {
                 (StatusCode::SERVICE_UNAVAILABLE, "upload-lost")
             }
-            Reason::ChunkConflict | Reason::ChunkErased | Reason::Unspecified => {
+            Reason::ChunkConflict
+            | Reason::ChunkErased
+            | Reason::UploadCommitted
+            | Reason::ForeignCatalog
+            | Reason::Unspecified => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }
         };

@@ -10,6 +10,7 @@
 //! finished upload                         → how an upload ended, kept for a while
 //! account  tenant kind name               → limits, used, reserved, condemned
 //! node     node                           → disk, address, zone
+//! identity –                              → the catalog's id
 //!
 //! alarm      time subject                 look again at an upload or a kept answer
 //! condemned  time tenant version          versions that wait to be purged
@@ -28,6 +29,7 @@ mod deletion;
 pub(crate) mod finding;
 mod finished;
 mod head;
+mod identity;
 mod key;
 mod node;
 mod node_page;
@@ -46,6 +48,7 @@ pub(crate) use deletion::{Deletion, DeletionKey};
 pub(crate) use finding::{Finding, FindingKey};
 pub(crate) use finished::{Committed, Finished, Outcome};
 pub(crate) use head::{Head, HeadKey};
+pub(crate) use identity::Identity;
 pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
 pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};

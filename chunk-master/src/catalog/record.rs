@@ -40,6 +40,7 @@ pub(crate) enum Table {
     NodePage = 13,
     Finding = 14,
     Deletion = 15,
+    Identity = 16,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

@@ -145,7 +145,7 @@ impl Registry {
         }
     }
 
-    /// A node has made itself known. Another disk or address makes it a new one, not heard yet.
+    /// A node has made itself known, which is as good as a heartbeat. Another disk or address makes it a new one.
     pub(crate) fn register(&self, node: NodeId, record: NodeRecord, fullness: Fullness) {
         let mut members = self.lock();
         let known = members.get(&node).is_some_and(|m| m.record == record);
@@ -153,6 +153,7 @@ impl Registry {
             members.insert(node, Member::joining(record, &self.clock));
         }
         if let Some(member) = members.get_mut(&node) {
+            member.liveness.heard(self.clock.monotonic());
             member.report(fullness);
             let state = self.state(member);
             if !known || member.announced != state {

@@ -1,17 +1,18 @@
 //! RegisterNode.
 
-use cairn_core::ids::NodeId;
+use cairn_core::ids::{CatalogId, NodeId};
 use cairn_core::names::Zone;
 use cairn_kv::{Durability, Snapshot, Txn};
+use cairn_proto::error::refuse;
 use cairn_proto::v1::{RegisterNodeRequest, RegisterNodeResponse};
-use cairn_proto::{InvalidField, convert};
+use cairn_proto::{InvalidField, Reason, WireError, convert};
 use cairn_runtime::InvalidAddress;
 use tonic::Status;
 
 use super::{fullness, invalid};
 use crate::catalog::{NodeRecord, record};
 use crate::config::millis;
-use crate::error::{CatalogError, operation_error};
+use crate::error::{CatalogError, ForeignCatalog, operation_error};
 use crate::master::Master;
 use crate::nodes::Fullness;
 
@@ -43,10 +44,23 @@ fn parse(
     Ok((node, record, fullness(request.status)?))
 }
 
+/// The catalog that the node has joined, if any.
+fn joined(catalog: &[u8]) -> Result<Option<CatalogId>, InvalidField> {
+    if catalog.is_empty() { Ok(None) } else { convert::catalog_id(catalog).map(Some) }
+}
+
 pub(super) async fn register_node(
     master: &Master,
     request: RegisterNodeRequest,
 ) -> Result<RegisterNodeResponse, Status> {
+    let Some(ours) = master.catalog.get().copied() else {
+        return Err(refuse(Reason::Busy, true, "the master has not read its catalog yet"));
+    };
+    let theirs = joined(&request.catalog_id).map_err(|field| invalid(&field))?;
+    if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
+        tracing::warn!(target: "cairn", %theirs, %ours, address = request.address, "foreign node");
+        return Err(ForeignCatalog { ours, theirs }.to_status());
+    }
     let (node, new, fullness) = parse(master, request).map_err(|field| invalid(&field))?;
     let known = move |view: &Snapshot<'_>| -> Result<Option<NodeRecord>, RegisterError> {
         Ok(record::get(view, &node)?)
@@ -59,5 +73,6 @@ pub(super) async fn register_node(
         master.transact(Durability::Synced, write).await?;
     }
     master.nodes.register(node, new, fullness);
-    Ok(RegisterNodeResponse { heartbeat_ms: millis(master.config.heartbeat) })
+    let catalog_id = convert::bytes(ours.as_bytes());
+    Ok(RegisterNodeResponse { heartbeat_ms: millis(master.config.heartbeat), catalog_id })
 }

@@ -232,8 +232,27 @@ impl Cluster {
             address: node.address,
             zone: node.zone,
             status: Some(Self::status()),
+            catalog_id: Bytes::new(),
         };
         Ok(self.client.register_node(request).await.map(drop)?)
+    }
+
+    /// Registers a node that has joined `catalog` before; gives the catalog it belongs to.
+    pub(crate) async fn register_in(
+        &mut self,
+        n: usize,
+        catalog_id: Bytes,
+    ) -> Result<Bytes, RemoteError> {
+        let node = self.nodes[n].clone();
+        let request = v1::RegisterNodeRequest {
+            node_id: id(node.id),
+            disk: id(node.disk),
+            address: node.address,
+            zone: node.zone,
+            status: Some(Self::status()),
+            catalog_id,
+        };
+        Ok(self.client.register_node(request).await?.into_inner().catalog_id)
     }
 
     pub(crate) async fn beat(&mut self, n: usize) -> Result<(), RemoteError> {

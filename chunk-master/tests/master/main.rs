@@ -5,6 +5,7 @@ mod cluster;
 mod listing;
 mod locating;
 mod model;
+mod nodes;
 mod placing;
 mod quotas;
 mod sweeping;

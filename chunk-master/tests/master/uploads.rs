@@ -99,7 +99,7 @@ async fn a_repeated_commit_gives_the_same_answer_and_nothing_else() {
     cluster.sweep().await;
     assert_eq!(cluster.commit(&upload, 100).await.unwrap(), first);
     assert_eq!(cluster.usage().await[0].used_objects, 1);
-    assert_eq!(reason(cluster.abort(&upload).await), Reason::PreconditionFailed);
+    assert_eq!(reason(cluster.abort(&upload).await), Reason::UploadCommitted);
     cluster.pass_time(Duration::from_secs(601)).await;
     cluster.sweep().await;
     assert_eq!(reason(cluster.commit(&upload, 100).await), Reason::UploadNotFound);

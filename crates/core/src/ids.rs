@@ -86,6 +86,13 @@ uuid_id!(
     "disk"
 );
 
+uuid_id!(
+    /// A catalog, drawn when it is made. A node that belongs to one takes no orders from another, so that an empty or
+    /// foreign master cannot mistake its chunks for orphans.
+    CatalogId,
+    "catalog"
+);
+
 /// The position of a chunk in its blob, from 0.
 pub type ChunkIndex = u32;
 

@@ -13,12 +13,13 @@ use cairn_proto::v1::write_chunk_request::Part;
 use cairn_proto::v1::{self, ChunkData, WriteChunkRequest, WriteFinish, WriteHeader};
 use cairn_proto::{MAX_FRAME_BYTES, convert};
 use cairn_runtime::{Blocking, Clock, Drain, Entropy, LocalDial, NetworkDial, Spawner};
-use cairn_storage_node::{ChunksService, Config, Seams, StorageNode};
+use cairn_storage_node::{ChunksService, Config, NodeIdentity, Seams, StorageNode};
 use prometheus_client::registry::Registry;
 
 pub(crate) const MASTER: &str = "http://master:7000";
 
 pub(crate) struct Harness {
+    pub(crate) id: NodeId,
     pub(crate) disk: MemoryDisk,
     pub(crate) store: Arc<dyn ChunkStore>,
     pub(crate) node: StorageNode,
@@ -60,12 +61,16 @@ impl Harness {
             dialer: dial.clone(),
             drained: drain.watch(),
         };
-        let id = NodeId::from_slice(&[3; 16]).expect("16 bytes");
-        let mut config = Config::new(id, "http://node:7100".to_owned(), MASTER.to_owned());
+        let (entropy, clock) = (Entropy::seeded(3), Clock::system());
+        let identity =
+            NodeIdentity::open(Arc::new(disk.clone()), &Blocking::inline(), &entropy, &clock).await;
+        let identity = identity.expect("an identity");
+        let id = identity.node();
+        let mut config = Config::new(identity, "http://node:7100".to_owned(), MASTER.to_owned());
         change(&mut config);
         let node =
             StorageNode::build(config, Arc::clone(&store), seams, &mut registry).expect("a node");
-        Self { disk, store, node, dial, drain, registry }
+        Self { id, disk, store, node, dial, drain, registry }
     }
 
     pub(crate) fn client(&self) -> ChunksClient<ChunksServer<ChunksService>> {

@@ -18,6 +18,9 @@ use crate::harness::{Harness, MASTER, chunk, id_bytes, writing};
 struct Script {
     calls: Vec<String>,
     statuses: Vec<v1::NodeStatus>,
+    catalog: [u8; 16],
+    /// The catalogs that the node said it belongs to.
+    catalogs: Vec<bytes::Bytes>,
     away: bool,
     silent: bool,
     forgot: bool,
@@ -75,11 +78,15 @@ macro_rules! not_of_nodes {
             ) -> Result<Response<v1::RegisterNodeResponse>, Status> {
                 self.heard("register").await?;
                 let request = request.into_inner();
-                assert_eq!(request.node_id, id_bytes(&[3; 16]));
+                assert_eq!(request.node_id.len(), 16);
                 assert_eq!(request.address, "http://node:7100");
                 assert_eq!(request.zone, "north");
-                self.with(|script| script.forgot = false);
-                Ok(Response::new(v1::RegisterNodeResponse { heartbeat_ms: 1000 }))
+                let catalog_id = self.with(|script| {
+                    script.forgot = false;
+                    script.catalogs.push(request.catalog_id);
+                    id_bytes(&script.catalog)
+                });
+                Ok(Response::new(v1::RegisterNodeResponse { heartbeat_ms: 1000, catalog_id }))
             }
 
             async fn heartbeat(
@@ -180,6 +187,25 @@ async fn a_master_that_does_not_answer_is_given_up_in_time() {
     master.with(|script| script.silent = false);
     pass(6000).await;
     assert!(master.calls().contains(&"heartbeat".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_belongs_to_the_catalog_it_joined_and_sends_another_no_heartbeats() {
+    let (node, master) = node_and_master().await;
+    master.with(|script| script.catalog = [7; 16]);
+    node.node.start();
+    pass(1500).await;
+    assert_eq!(master.calls(), ["register", "heartbeat"]);
+    master.with(|script| {
+        script.forgot = true;
+        script.catalog = [8; 16];
+    });
+    pass(20_000).await;
+    let calls = master.calls();
+    assert_eq!(calls.iter().filter(|call| *call == "heartbeat").count(), 1, "{calls:?}");
+    let told = master.with(|script| script.catalogs.clone());
+    assert!(told[0].is_empty() && told[1] == id_bytes(&[7; 16]), "{told:?}");
+    assert!(told.len() > 2, "it asks again: the right master may come back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,7 +53,7 @@ async fn a_chunk_comes_back_as_it_was_written() {
     for (index, length) in (0..).zip([0, 1, 65_536, MAX_FRAME_BYTES * 2 + 3]) {
         let messages = tokio_stream::iter(writing(chunk(index), length));
         let receipt = node.client().write(messages).await.unwrap().into_inner();
-        assert_eq!(receipt.node_id, id_bytes(&[3; 16]));
+        assert_eq!(receipt.node_id, id_bytes(node.id.as_bytes()));
         assert_eq!(receipt.disk, id_bytes(node.store.disk().as_bytes()));
         let (_, bytes) = read(&node, reading(chunk(index))).await.unwrap();
         assert!(bytes == content(length, 1), "{length} bytes changed");
