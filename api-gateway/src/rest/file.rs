@@ -49,6 +49,13 @@ impl From<&ObjectInfo> for FileJson {
     }
 }
 
+/// A JSON body that ends its line, for those who read it in a terminal.
+pub(super) fn json(value: &impl Serialize) -> ([(HeaderName, &'static str); 1], String) {
+    // Structs of texts and numbers always become JSON.
+    let text = serde_json::to_string(value).unwrap_or_default() + "\n";
+    ([(CONTENT_TYPE, "application/json")], text)
+}
+
 /// When a version was committed, to the second that HTTP dates carry.
 pub(super) fn modified(object: &ObjectInfo) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(object.committed_ms / 1000)

@@ -6,7 +6,7 @@ use cairn_core::names::BucketName;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::file::FileJson;
+use super::file::{FileJson, json};
 use super::problem::Problem;
 use crate::gateway::Files;
 use crate::master::CallContext;
@@ -65,5 +65,5 @@ pub(super) async fn list(
         prefixes: &page.prefixes,
         next_after: page.next_after.as_deref(),
     };
-    Ok(axum::Json(answer).into_response())
+    Ok(json(&answer).into_response())
 }

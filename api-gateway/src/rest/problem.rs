@@ -118,9 +118,7 @@ impl Problem {
             | Reason::ChunkErased
             | Reason::UploadCommitted
             | Reason::ForeignCatalog
-            | Reason::Unspecified => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
-            }
+            | Reason::Unspecified => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let problem = Self::new(status, kind, error.client_message());
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::conditions::write_condition;
-use super::file::{FileJson, META_PREFIX, REPR_DIGEST, read_repr_digest, validators};
+use super::file::{FileJson, META_PREFIX, REPR_DIGEST, json, read_repr_digest, validators};
 use super::path::Place;
 use super::problem::Problem;
 use crate::gateway::Files;
@@ -123,5 +123,5 @@ fn answer(stored: &StoredFile) -> Response {
             headers.insert(name, value);
         }
     }
-    (status, headers, axum::Json(FileJson::from(&stored.object))).into_response()
+    (status, headers, json(&FileJson::from(&stored.object))).into_response()
 }
