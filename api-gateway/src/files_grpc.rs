@@ -12,7 +12,7 @@ use cairn_runtime::RequestId;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 use crate::namespace::{ListQuery, MAX_PAGE};
 use crate::upload::{Body, BodyError, NewFile};

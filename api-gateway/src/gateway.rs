@@ -2,51 +2,22 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use cairn_runtime::InvalidAddress;
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::ops::Readiness;
 use cairn_runtime::request::{Guard, guard};
-use cairn_runtime::{Blocking, Clock, Dialer, Drained, Entropy, InvalidAddress, Spawner};
 
 use crate::config::Config;
 use crate::download::Downloads;
+use crate::files::Files;
 use crate::files_grpc;
 use crate::master::Master;
-use crate::metrics::GatewayMetrics;
 use crate::namespace::Namespace;
 use crate::nodes::Nodes;
 use crate::reports;
 use crate::rest;
+use crate::seams::Seams;
 use crate::upload::Uploads;
-
-/// What a gateway is given.
-#[derive(Debug, Clone)]
-pub struct Seams {
-    /// Time.
-    pub clock: Clock,
-    /// Randomness.
-    pub entropy: Entropy,
-    /// Where its tasks run.
-    pub spawner: Spawner,
-    /// Where it hashes.
-    pub hashing: Blocking,
-    /// How it reaches master and nodes.
-    pub dialer: Dialer,
-    /// Tells it to stop.
-    pub drained: Drained,
-    /// What it counts.
-    pub metrics: GatewayMetrics,
-}
-
-/// What handlers work with. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// Stores files.
-    pub uploads: Uploads,
-    /// Reads files.
-    pub downloads: Downloads,
-    /// Lists and deletes files.
-    pub namespace: Namespace,
-}
 
 /// A gateway that has been built.
 #[derive(Debug)]

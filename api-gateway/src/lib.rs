@@ -9,6 +9,7 @@
 mod budget;
 mod config;
 pub mod download;
+mod files;
 pub mod files_grpc;
 mod gateway;
 pub mod master;
@@ -17,9 +18,12 @@ pub mod namespace;
 mod nodes;
 mod reports;
 pub mod rest;
+mod seams;
 pub mod upload;
 
 pub use budget::BudgetExhausted;
 pub use config::{Config, DownloadConfig, UploadConfig};
-pub use gateway::{Files, Gateway, Seams};
+pub use files::Files;
+pub use gateway::Gateway;
 pub use metrics::GatewayMetrics;
+pub use seams::Seams;

@@ -19,10 +19,10 @@ use super::locate::{What, locate, stat};
 use super::{DownloadError, Located};
 use crate::budget::{Budget, Share};
 use crate::config::DownloadConfig;
-use crate::gateway::Seams;
 use crate::master::{CallContext, Master};
 use crate::nodes::Nodes;
 use crate::reports::Reports;
+use crate::seams::Seams;
 
 /// Frames of one chunk that may wait for the client; with the one in hand this is what a share of the budget covers.
 const FRAMES_AHEAD: usize = 3;

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use super::conditions::write_condition;
 use super::path::Place;
 use super::problem::Problem;
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 
 pub(super) async fn delete(

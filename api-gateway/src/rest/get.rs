@@ -15,7 +15,7 @@ use super::path::Place;
 use super::problem::Problem;
 use super::ranges::Ranges;
 use crate::download::{DownloadError, Located};
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 
 /// The node that served the first byte.

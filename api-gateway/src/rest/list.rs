@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{FileJson, json};
 use super::problem::Problem;
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 use crate::namespace::{ListQuery, MAX_PAGE};
 

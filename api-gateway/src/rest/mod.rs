@@ -23,7 +23,7 @@ use cairn_core::names::Principal;
 use cairn_runtime::RequestId;
 use http::Method;
 
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 use path::Target;
 use problem::Problem;

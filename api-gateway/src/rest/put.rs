@@ -14,7 +14,7 @@ use super::conditions::write_condition;
 use super::file::{FileJson, META_PREFIX, REPR_DIGEST, json, read_repr_digest, validators};
 use super::path::Place;
 use super::problem::Problem;
-use crate::gateway::Files;
+use crate::files::Files;
 use crate::master::CallContext;
 use crate::upload::{BodyError, NewFile, StoredFile};
 

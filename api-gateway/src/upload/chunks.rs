@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::error::UploadError;
 use super::hash::{FileDigests, HashPipe};
 use super::session::{Begun, PLACED_AT_ONCE, Session};
-use super::store::Shared;
+use super::shared::Shared;
 use crate::budget::Share;
 
 /// Receipts handed over by one call. A commit carries what is left.

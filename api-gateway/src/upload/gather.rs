@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
+use super::body::BodyReader;
 use super::error::UploadError;
-use super::store::BodyReader;
 
 /// What the start of a body turned out to be.
 #[derive(Debug)]

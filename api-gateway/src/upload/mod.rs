@@ -15,6 +15,7 @@
 //!
 //! Whatever goes wrong before the commit, the guard gives reservation and copies back: once, detached, whoever has left.
 
+mod body;
 mod chunks;
 mod commit;
 mod error;
@@ -22,6 +23,7 @@ mod gather;
 mod guard;
 mod hash;
 mod session;
+mod shared;
 mod store;
 
 use bytes::Bytes;

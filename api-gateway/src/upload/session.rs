@@ -3,13 +3,18 @@
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::copies::{ChunkPlacement, ChunkReceipt, ChunkWant, Place};
 use cairn_core::ids::{BlobId, UploadId};
+use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::{Reason, RemoteError, WireError, convert, v1};
 use cairn_replicas::Replace;
+use cairn_runtime::PeerChannel;
 
 use super::error::UploadError;
 use super::hash::FileDigests;
 use super::{NewFile, StoredFile};
 use crate::master::{CallContext, Master};
+
+/// The generated client of the master.
+type Client = MasterClient<PeerChannel>;
 
 /// Chunks placed by one call.
 pub(super) const PLACED_AT_ONCE: u32 = 4;
@@ -57,9 +62,7 @@ impl Session {
             meta: Some((&file.meta).into()),
             place_chunks: PLACED_AT_ONCE,
         };
-        let begin = |mut client: super::store::Client, request| async move {
-            client.begin_upload(request).await
-        };
+        let begin = |mut client: Client, request| async move { client.begin_upload(request).await };
         let answer: v1::BeginUploadResponse =
             self.master.call(&self.context, request, begin).await?;
         Ok(Begun {
@@ -84,9 +87,8 @@ impl Session {
             received,
             wants: wants.into_iter().map(Into::into).collect(),
         };
-        let allocate = |mut client: super::store::Client, request| async move {
-            client.allocate_chunks(request).await
-        };
+        let allocate =
+            |mut client: Client, request| async move { client.allocate_chunks(request).await };
         let answer = self.master.call(&self.context, request, allocate).await?;
         Ok((answer.reserved, convert::each(answer.placements)?))
     }
@@ -98,9 +100,8 @@ impl Session {
             upload_id: self.upload_id(),
             receipts: receipts.into_iter().map(Into::into).collect(),
         };
-        let confirm = |mut client: super::store::Client, request| async move {
-            client.confirm_chunks(request).await
-        };
+        let confirm =
+            |mut client: Client, request| async move { client.confirm_chunks(request).await };
         let answer = self.master.call(&self.context, request, confirm).await?;
         match answer.refused.first() {
             None => Ok(()),
@@ -126,9 +127,8 @@ impl Session {
             sha256: bytes::Bytes::copy_from_slice(&digests.sha256.0),
             root: bytes::Bytes::copy_from_slice(&digests.root.0),
         };
-        let commit = |mut client: super::store::Client, request| async move {
-            client.commit_upload(request).await
-        };
+        let commit =
+            |mut client: Client, request| async move { client.commit_upload(request).await };
         let answer = self.master.call(&self.context, request, commit).await?;
         Ok(StoredFile {
             object: convert::object(answer.object)?,
@@ -141,9 +141,7 @@ impl Session {
     pub(super) async fn renew(&self) -> Result<(), RemoteError> {
         let caller = Some(self.context.caller());
         let request = v1::RenewUploadRequest { caller, upload_id: self.upload_id() };
-        let renew = |mut client: super::store::Client, request| async move {
-            client.renew_upload(request).await
-        };
+        let renew = |mut client: Client, request| async move { client.renew_upload(request).await };
         self.master.call(&self.context, request, renew).await.map(|_| ())
     }
 
@@ -151,9 +149,7 @@ impl Session {
     pub(super) async fn abort(&self) -> Result<(), RemoteError> {
         let caller = Some(self.context.caller());
         let request = v1::AbortUploadRequest { caller, upload_id: self.upload_id() };
-        let abort = |mut client: super::store::Client, request| async move {
-            client.abort_upload(request).await
-        };
+        let abort = |mut client: Client, request| async move { client.abort_upload(request).await };
         match self.master.call(&self.context, request, abort).await {
             Ok(_) => Ok(()),
             Err(error) if error.reason() == Reason::UploadNotFound => Ok(()),

@@ -1,40 +1,25 @@
 //! The steps of storing a file, in order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use cairn_core::chunking::MAX_FILE_BYTES;
 use cairn_core::ids::UploadId;
 use cairn_proto::WireError;
-use cairn_proto::v1::master_client::MasterClient;
-use cairn_runtime::{Clock, PeerChannel};
-use futures_util::StreamExt;
 
+use super::body::BodyReader;
 use super::chunks::Chunks;
 use super::commit::commit;
 use super::error::UploadError;
 use super::gather::{Gathered, gather};
 use super::guard::UploadGuard;
 use super::session::Session;
+use super::shared::Shared;
 use super::{Body, NewFile, StoredFile};
 use crate::budget::{Budget, Share};
 use crate::config::UploadConfig;
-use crate::gateway::Seams;
 use crate::master::{CallContext, Master};
 use crate::nodes::Nodes;
-
-/// The generated client of the master.
-pub(super) type Client = MasterClient<PeerChannel>;
-
-/// What all uploads share.
-pub(super) struct Shared {
-    pub(super) config: UploadConfig,
-    pub(super) master: Master,
-    pub(super) nodes: Nodes,
-    pub(super) uploads: Budget,
-    pub(super) seams: Seams,
-}
+use crate::seams::Seams;
 
 /// Stores files. Cheap to clone.
 #[derive(Clone)]
@@ -43,50 +28,6 @@ pub struct Uploads(Arc<Shared>);
 impl std::fmt::Debug for Uploads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uploads").field("config", &self.0.config).finish_non_exhaustive()
-    }
-}
-
-/// A body with a bound on silence.
-pub(super) struct BodyReader {
-    body: Body,
-    /// The client waits for a `100 Continue`, which the first read sends.
-    waits_for_continue: bool,
-    ended: bool,
-    idle: Duration,
-    clock: Clock,
-}
-
-impl BodyReader {
-    /// The next bytes; nothing at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
-        self.waits_for_continue = false;
-        let next = self.clock.timeout(self.idle, self.body.next()).await;
-        match next.map_err(|_| UploadError::Idle(self.idle))? {
-            Some(piece) => Ok(Some(piece?)),
-            None => {
-                self.ended = true;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Reads on for a while after a refusal, so that the client reads the answer instead of a reset.
-    async fn drain(mut self, bytes: u64, time: Duration) {
-        if self.ended || self.waits_for_continue {
-            return;
-        }
-        let clock = self.clock.clone();
-        let read = async {
-            let mut left = bytes;
-            while let Ok(Some(piece)) = self.next().await {
-                match left.checked_sub(piece.len() as u64) {
-                    Some(rest) => left = rest,
-                    None => break,
-                }
-            }
-        };
-        // Whoever still sends after that has stopped listening.
-        let _ = clock.timeout(time, read).await;
     }
 }
 
@@ -108,7 +49,7 @@ impl Uploads {
         waits_for_continue: bool,
     ) -> Result<StoredFile, UploadError> {
         let (idle, clock) = (self.0.config.body_idle, self.0.seams.clock.clone());
-        let mut body = BodyReader { body, waits_for_continue, ended: false, idle, clock };
+        let mut body = BodyReader::new(body, waits_for_continue, idle, clock);
         let begun = self.0.seams.clock.monotonic();
         let stored = self.store_from(context, &file, &mut body).await;
         let metrics = &self.0.seams.metrics;

@@ -1,0 +1,16 @@
+//! What all uploads share.
+
+use crate::budget::Budget;
+use crate::config::UploadConfig;
+use crate::master::Master;
+use crate::nodes::Nodes;
+use crate::seams::Seams;
+
+/// What all uploads share.
+pub(super) struct Shared {
+    pub(super) config: UploadConfig,
+    pub(super) master: Master,
+    pub(super) nodes: Nodes,
+    pub(super) uploads: Budget,
+    pub(super) seams: Seams,
+}
