@@ -1,0 +1,59 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures Cairn, and nginx beside it.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct Args {
+    /// The binary to measure
+    #[arg(long, default_value = "target/release/cairn")]
+    pub(crate) cairn: PathBuf,
+    /// Where both sides keep their data; a folder of its own is made in it
+    #[arg(long, default_value = "target")]
+    pub(crate) dir: PathBuf,
+    /// Sizes of files
+    #[arg(long, value_delimiter = ',', default_value = "4KiB,1MiB,64MiB", value_parser = size)]
+    pub(crate) sizes: Vec<u64>,
+    /// Requests at once
+    #[arg(long, default_value_t = 4)]
+    pub(crate) concurrency: usize,
+    /// Bytes for each load; the number of files follows from it
+    #[arg(long, default_value = "1GiB", value_parser = size)]
+    pub(crate) bytes: u64,
+    /// Most files for each load
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) files: u64,
+    /// Rounds; the figures are medians
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Which interface of Cairn
+    #[arg(long, value_enum, default_value_t = Interface::Rest)]
+    pub(crate) interface: Interface,
+    /// Storage nodes
+    #[arg(long, default_value_t = 3)]
+    pub(crate) nodes: u32,
+    /// Copies of each chunk
+    #[arg(long, default_value_t = 1)]
+    pub(crate) copies: u32,
+    /// Measure nginx (WebDAV PUT, static GET) in each round as well
+    #[arg(long)]
+    pub(crate) nginx: bool,
+    /// Check every byte that comes back (costs the client's CPU time)
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// How Cairn is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Interface {
+    /// Files over HTTP/1.1
+    Rest,
+    /// cairn.v1.Files
+    Grpc,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size::parse_size(text).map_err(|error| error.to_string())
+}
