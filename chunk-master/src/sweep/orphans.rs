@@ -1,16 +1,24 @@
-//! Orphans: chunks on nodes whose blob the catalog does not have, or is erasing.
+//! Orphans: chunks on nodes that the catalog gives nobody a claim on.
 //!
-//! The inventory is read first and judged afterwards: a blob's record is written before any node hears
-//! of the blob, and ids are never used again, so a blob that is absent then stays absent.
+//! ```text
+//! blob absent or Purging    every chunk of it
+//! blob Live                 a copy that the manifest does not name: its node failed while the chunk was
+//!                           written, the copy was placed anew, and the node has it after all
+//! blob Open, Condemned      none: receipts may be on their way, and a purge takes all of it
+//! ```
+//!
+//! The inventory is read first and judged afterwards. A blob's record is written before any node hears of the
+//! blob, and ids are never used again, so a blob that is absent then stays absent. Nothing adds copies to a Live
+//! blob; whatever comes to do that must name the copy in the manifest before it makes it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use cairn_core::ids::{BlobId, ChunkId};
+use cairn_core::ids::{BlobId, ChunkId, NodeId};
 use cairn_core::lifecycle::BlobState;
 use cairn_kv::Read;
 
 use super::{Effort, PassError, SweepError, SweepReport};
-use crate::catalog::{Blob, record};
+use crate::catalog::{Blob, Page, PageKey, record};
 use crate::master::Master;
 use crate::nodes::NodeView;
 
@@ -48,7 +56,8 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
             }
         };
         let last = chunks.last().copied();
-        let orphans = master.kv.view(move |view| judge(view, &chunks)).await?;
+        let holder = node.node;
+        let orphans = master.kv.view(move |view| judge(view, holder, &chunks)).await?;
         if !orphans.is_empty() {
             match master.peers.delete(address, orphans).await {
                 Ok(count) => deleted += count,
@@ -72,19 +81,52 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
     Ok(deleted)
 }
 
-/// The chunks that no blob has a claim on.
-fn judge(read: &impl Read, chunks: &[ChunkId]) -> Result<Vec<ChunkId>, SweepError> {
-    let blobs: BTreeSet<_> = chunks.iter().map(|chunk| chunk.blob).collect();
-    let mut unclaimed: BTreeSet<BlobId> = BTreeSet::new();
-    for id in blobs {
-        let state = record::get::<Blob>(read, &id)?.map(|blob| blob.state);
-        match state {
-            None | Some(BlobState::Purging) => {
-                unclaimed.insert(id);
-            }
-            Some(BlobState::Open | BlobState::Live | BlobState::Condemned) => {}
+/// Of the chunks that `node` holds, those that nobody has a claim on.
+fn judge(read: &impl Read, node: NodeId, chunks: &[ChunkId]) -> Result<Vec<ChunkId>, SweepError> {
+    let mut claims = Claims { read, node, states: BTreeMap::new(), pages: BTreeMap::new() };
+    let mut orphans = Vec::new();
+    for chunk in chunks {
+        if !claims.has(*chunk)? {
+            orphans.push(*chunk);
         }
     }
-    let orphan = |chunk: &&ChunkId| unclaimed.contains(&chunk.blob);
-    Ok(chunks.iter().filter(orphan).copied().collect())
+    Ok(orphans)
+}
+
+/// What the catalog says of the chunks on one node; each record is read once.
+struct Claims<'a, R> {
+    read: &'a R,
+    node: NodeId,
+    states: BTreeMap<BlobId, Option<BlobState>>,
+    pages: BTreeMap<PageKey, Option<Page>>,
+}
+
+impl<R: Read> Claims<'_, R> {
+    fn has(&mut self, chunk: ChunkId) -> Result<bool, SweepError> {
+        Ok(match self.state(chunk.blob)? {
+            None | Some(BlobState::Purging) => false,
+            Some(BlobState::Live) => self.names(chunk)?,
+            Some(BlobState::Open | BlobState::Condemned) => true,
+        })
+    }
+
+    fn state(&mut self, blob: BlobId) -> Result<Option<BlobState>, SweepError> {
+        if let Some(known) = self.states.get(&blob) {
+            return Ok(*known);
+        }
+        let state = record::get::<Blob>(self.read, &blob)?.map(|blob| blob.state);
+        self.states.insert(blob, state);
+        Ok(state)
+    }
+
+    /// Whether the manifest names the copy.
+    fn names(&mut self, chunk: ChunkId) -> Result<bool, SweepError> {
+        let key = PageKey::of(chunk.blob, chunk.index);
+        if !self.pages.contains_key(&key) {
+            self.pages.insert(key, record::get::<Page>(self.read, &key)?);
+        }
+        let page = self.pages.get(&key).and_then(Option::as_ref);
+        let entry = page.and_then(|page| page.chunks.get(&chunk.index));
+        Ok(entry.is_some_and(|entry| entry.copies.iter().any(|copy| copy.node == self.node)))
+    }
 }

@@ -8,7 +8,7 @@ use cairn_core::ids::{BlobId, ChunkId};
 use cairn_proto::{Reason, v1};
 use uuid::Uuid;
 
-use crate::cluster::{CHUNK, Cluster, Upload, reason};
+use crate::cluster::{CHUNK, Cluster, Upload, config, reason};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60 + 1);
 
@@ -38,6 +38,26 @@ async fn aborted_blobs_and_orphans_are_erased_and_nothing_live() {
         assert_eq!(held(&cluster, upload), 10);
     }
     assert_eq!(cluster.sweep().await, v1::SweepResponse::default(), "nothing is left to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_was_placed_anew_and_came_after_all_is_deleted_and_the_named_ones_stay() {
+    let mut cluster = Cluster::with(config(), &["a", "b", "c", "d"]).await;
+    let live = cluster.put("live", 5 * CHUNK).await.unwrap();
+    let open = cluster.begin("open", Some(5 * CHUNK)).await.unwrap();
+    cluster.write(&open, 5 * CHUNK).await.unwrap();
+    let everywhere = cluster.nodes.len() * 5;
+    for node in &cluster.nodes {
+        for upload in [&live, &open] {
+            let blob = BlobId::from_slice(&upload.blob).unwrap();
+            let copies = (0..5).map(|index| ChunkId::new(blob, index));
+            node.state.lock().unwrap().chunks.extend(copies);
+        }
+    }
+    let report = cluster.sweep().await;
+    assert_eq!(held(&cluster, &live), 10, "two named copies of each chunk");
+    assert_eq!(report.orphans_deleted as usize, everywhere - 10);
+    assert_eq!(held(&cluster, &open), everywhere, "receipts may be on their way");
 }
 
 #[tokio::test(start_paused = true)]
