@@ -76,7 +76,7 @@ impl Master {
         }
     }
 
-    /// Calls until the master answers, at most [`TRIES`] times: for calls that may be repeated.
+    /// Calls until the master answers, a few times: for calls that may be repeated.
     ///
     /// # Errors
     /// As [`Self::once`], of the last try.

@@ -8,9 +8,14 @@ use cairn_core::names::Zone;
 use cairn_runtime::telemetry::LogFormat;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::admin::args::Admin;
+use crate::client::args::{Cat, Get, Healthcheck, Ls, Put, Rm, Stat};
+use crate::client::error::EXIT_CODES;
+use crate::shell::{Completions, Man};
+
 /// Cairn: a file store that keeps several copies.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -26,6 +31,26 @@ pub(crate) enum Command {
     Master(Master),
     /// Run a storage node
     Node(Node),
+    /// Store files and folders
+    Put(Put),
+    /// Fetch files and folders
+    Get(Get),
+    /// Write a file to standard output
+    Cat(Cat),
+    /// List files
+    Ls(Ls),
+    /// Show what is known of a file
+    Stat(Stat),
+    /// Delete files and folders
+    Rm(Rm),
+    /// Look after nodes, usage and limits
+    Admin(Admin),
+    /// Say whether a service is ready
+    Healthcheck(Healthcheck),
+    /// Write completions for a shell to standard output
+    Completions(Completions),
+    /// Write man pages into a folder
+    Man(Man),
 }
 
 /// What every service takes.

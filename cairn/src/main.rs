@@ -5,50 +5,82 @@
 //! cairn gateway   ┐
 //! cairn master    ├ one service a process
 //! cairn node      ┘
+//! cairn put get cat ls stat rm    client/   files, over HTTP
+//! cairn admin                     admin/    nodes, usage, limits, over gRPC
+//! cairn healthcheck completions man
 //! ```
 
+mod admin;
 mod args;
+mod client;
 mod gateway;
+mod human;
 mod master;
 mod node;
 mod process;
+mod shell;
 mod up;
 
 use std::process::ExitCode;
 
 use args::{Args, Command};
 use clap::Parser;
+use client::error::{ClientError, Kind};
 use process::StartError;
 
-/// What was asked for cannot be done as asked: mend the command line.
-const EXIT_USAGE: u8 = 2;
-/// It failed while it ran, or could not start.
-const EXIT_FAILED: u8 = 1;
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Service(#[from] StartError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl Failure {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Service(StartError::Usage(_)) => Kind::Usage,
+            Self::Service(StartError::Failed { .. }) => Kind::Failed,
+            Self::Client(error) => error.kind,
+        }
+    }
+}
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(args) {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            match error {
-                StartError::Usage(_) => ExitCode::from(EXIT_USAGE),
-                StartError::Failed { .. } => ExitCode::from(EXIT_FAILED),
+        Err(failure) => {
+            let kind = failure.kind();
+            if kind != Kind::ReaderGone {
+                complain(&failure);
             }
+            ExitCode::from(kind.exit_code())
         }
     }
 }
 
 #[expect(clippy::print_stderr, reason = "the last word to whoever started the process")]
-fn complain(error: &StartError) {
-    eprintln!("cairn: {error}");
+fn complain(failure: &Failure) {
+    eprintln!("cairn: {failure}");
 }
 
-fn run(args: Args) -> Result<(), StartError> {
+fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Up(up) => up::run(&up),
-        Command::Gateway(gateway) => gateway::run(&gateway),
-        Command::Master(master) => master::run(&master),
-        Command::Node(node) => node::run(&node),
+        Command::Up(up) => up::run(&up)?,
+        Command::Gateway(gateway) => gateway::run(&gateway)?,
+        Command::Master(master) => master::run(&master)?,
+        Command::Node(node) => node::run(&node)?,
+        Command::Put(put) => client::put(&put)?,
+        Command::Get(get) => client::get(&get)?,
+        Command::Cat(cat) => client::cat(&cat)?,
+        Command::Ls(ls) => client::ls(&ls)?,
+        Command::Stat(stat) => client::stat(&stat)?,
+        Command::Rm(rm) => client::rm(&rm)?,
+        Command::Admin(admin) => admin::run(&admin)?,
+        Command::Healthcheck(check) => client::healthcheck(&check)?,
+        Command::Completions(completions) => shell::completions(&completions)?,
+        Command::Man(man) => shell::man(&man)?,
     }
+    Ok(())
 }

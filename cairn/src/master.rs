@@ -79,6 +79,11 @@ impl Running {
         Ok(Self { master, kv })
     }
 
+    /// Nodes that take chunks now.
+    pub(crate) fn nodes_up(&self) -> usize {
+        self.master.nodes_up()
+    }
+
     /// What gateways and nodes call.
     pub(crate) fn routes(&self, process: &Process) -> (Router, Health) {
         let services = GrpcServices::new().with(self.master.master_service());

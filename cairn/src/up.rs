@@ -50,7 +50,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let (operations, admin_health) = master.admin_routes(process);
     let files = process.serve_on(files, gateway.routes(), &process.data(), edge.watch());
     let admin = process.serve_on(admin, operations, &process.control(), edge.watch());
-    ready(process).await?;
+    ready(process, &master, args.nodes).await?;
     gateway.health().set_serving(true).await;
     admin_health.set_serving(true).await;
     let url = format!("http://{}", files.address);
@@ -94,17 +94,25 @@ async fn nodes(
     Ok(nodes)
 }
 
-/// Waits until files can be stored.
-async fn ready(process: &Process) -> Result<(), StartError> {
+/// Waits until files can be stored on every node.
+async fn ready(process: &Process, master: &master::Running, nodes: u32) -> Result<(), StartError> {
     const LOOK_AGAIN: Duration = Duration::from_millis(10);
     const BOUND: Duration = Duration::from_secs(30);
+    let missing = || {
+        let mut missing = process.readiness.missing();
+        let up = master.nodes_up();
+        if up < nodes as usize {
+            missing.push(format!("{up} of {nodes} storage nodes are up"));
+        }
+        missing
+    };
     let ready = async {
-        while !process.readiness.missing().is_empty() {
+        while !missing().is_empty() {
             process.clock.sleep(LOOK_AGAIN).await;
         }
     };
     process.clock.timeout(BOUND, ready).await.map_err(|_| StartError::Failed {
         doing: "wait for the services".to_owned(),
-        cause: process.readiness.missing().join("; "),
+        cause: missing().join("; "),
     })
 }

@@ -20,6 +20,9 @@ pub struct Config {
     /// How long replaced and deleted versions wait before they are purged. Longer forgives more
     /// mistakes and holds more space. Default 24 h.
     pub condemn_for: Duration,
+    /// How long a version is safe from a purge after a reader asked where it lies. Longer bears slower readers and
+    /// delays purges of what was just read. Default 10 s.
+    pub read_lease: Duration,
     /// How long the ends of uploads and deletions are remembered for repeated calls. Default 10 min.
     pub remember_for: Duration,
     /// Pause between passes of the sweep. Shorter frees space sooner and asks nodes more often.
@@ -49,6 +52,7 @@ impl Default for Config {
             chunk_sizes: ChunkSizes::STANDARD,
             lease: Duration::from_secs(60),
             condemn_for: Duration::from_secs(24 * 60 * 60),
+            read_lease: Duration::from_secs(10),
             remember_for: Duration::from_secs(10 * 60),
             sweep_every: Duration::from_secs(5),
             quota_wait: Duration::from_secs(2),

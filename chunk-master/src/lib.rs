@@ -109,6 +109,7 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
+        reads: object::reads::ReadLeases::new(config.read_lease, clock.monotonic()),
         catalog: OnceLock::new(),
         stop: CancellationToken::new(),
         config,
@@ -167,6 +168,12 @@ impl ChunkMaster {
     /// True from the end of [`Self::start`] until [`Self::stop`].
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire) && !self.master.stop.is_cancelled()
+    }
+
+    /// Nodes that take chunks now.
+    pub fn nodes_up(&self) -> usize {
+        let nodes = self.master.nodes.directory();
+        nodes.values().filter(|node| node.state.takes_chunks()).count()
     }
 
     /// Ends the loops and the streams of watchers. Calls that still come are answered; the store is its

@@ -17,6 +17,7 @@ use crate::config::{Config, millis};
 use crate::error::{CatalogError, operation_error};
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
+use crate::object::reads::ReadLeases;
 use crate::sweep::Sweeper;
 use crate::time::Time;
 
@@ -41,6 +42,8 @@ pub(crate) struct Master {
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,
+    /// Who reads what.
+    pub(crate) reads: ReadLeases,
     /// Which catalog this is; known from the start on.
     pub(crate) catalog: OnceLock<CatalogId>,
     pub(crate) stop: CancellationToken,

@@ -1,5 +1,7 @@
 //! Asks the master where a range lies.
 
+use std::time::Duration;
+
 use cairn_core::names::{BucketName, ObjectKey};
 use cairn_core::object::{ObjectInfo, VersionId};
 use cairn_core::range::ByteRange;
@@ -42,6 +44,7 @@ pub(super) async fn locate(
         object: convert::object(answer.object)?,
         chunks: convert::each(answer.chunks)?,
         next_offset: answer.next_offset,
+        lease: Duration::from_millis(answer.lease_ms),
     })
 }
 

@@ -8,8 +8,11 @@
 //! broken 200. After that a failure breaks the connection: never a clean end of a short body.
 
 mod error;
+mod lease;
 mod locate;
 mod stream;
+
+use std::time::Duration;
 
 use cairn_core::copies::ChunkLocation;
 use cairn_core::object::ObjectInfo;
@@ -24,4 +27,6 @@ pub struct Located {
     pub object: ObjectInfo,
     chunks: Vec<ChunkLocation>,
     next_offset: Option<u64>,
+    /// How long the version is safe from a purge without another question.
+    lease: Duration,
 }

@@ -15,6 +15,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
+use super::lease::Lease;
 use super::locate::{What, locate, stat};
 use super::{DownloadError, Located};
 use crate::budget::{Budget, Share};
@@ -150,11 +151,21 @@ struct Reading {
     /// Next byte to be fetched.
     position: u64,
     ahead: VecDeque<Ahead>,
+    /// The version is not purged while this lives.
+    _lease: Lease,
 }
 
 impl Reading {
     fn new(shared: Arc<Shared>, context: CallContext, located: Located, range: ByteRange) -> Self {
-        let Located { object, chunks, next_offset } = located;
+        let Located { object, chunks, next_offset, lease } = located;
+        let lease = Lease::keep(
+            &shared.seams.spawner,
+            shared.seams.clock.clone(),
+            shared.master.clone(),
+            context.clone(),
+            object.clone(),
+            lease,
+        );
         let mut reading = Self {
             shared,
             context,
@@ -164,6 +175,7 @@ impl Reading {
             next_page: next_offset,
             position: range.offset,
             ahead: VecDeque::new(),
+            _lease: lease,
         };
         reading.skip_to_range();
         reading

@@ -17,6 +17,6 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let condition = write_condition(headers)?;
     let deleted = files.namespace.delete(&context, &place.bucket, &place.key, condition).await;
-    deleted.map_err(|error| Problem::of(&error))?;
+    deleted.map_err(|error| Problem::of(&error).exists_as_precondition())?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -52,6 +52,10 @@ pub(super) async fn get(
     let field = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let field = field.filter(|_| range_counts(headers, &object));
     let answer = match Ranges::read(field, object.length) {
+        Ranges::Malformed => {
+            let rule = "Range: use bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH, with commas between several";
+            return Err(Problem::bad_request(rule));
+        }
         Ranges::Unsatisfiable => return Err(Problem::range(object.length)),
         Ranges::Whole => whole(files, context, located).await,
         Ranges::Parts(parts) => match parts[..] {

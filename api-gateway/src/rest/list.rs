@@ -7,6 +7,7 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::file::{FileJson, json};
+use super::path::check_percent;
 use super::problem::Problem;
 use crate::files::Files;
 use crate::master::CallContext;
@@ -45,6 +46,7 @@ pub(super) async fn list(
     bucket: BucketName,
     uri: &Uri,
 ) -> Result<Response, Problem> {
+    check_percent(uri.query().unwrap_or_default())?;
     let Query(asked) = Query::<Asked>::try_from_uri(uri).map_err(|error| {
         let rule = "use list, prefix, delimiter, after and limit (1 to 1000)";
         Problem::bad_request(format!("{}: {rule}", error.body_text()))

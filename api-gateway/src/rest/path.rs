@@ -44,9 +44,27 @@ impl Target {
     }
 }
 
-fn decoded(text: &str) -> Result<String, InvalidName> {
+fn decoded(text: &str) -> Result<String, Problem> {
+    check_percent(text)?;
     let text = percent_decode_str(text).decode_utf8().map_err(|_| InvalidName::KeyNotUtf8)?;
     Ok(text.into_owned())
+}
+
+/// Refuses what a lenient decoder would let through as something else: a `%` that begins no escape, and escapes that
+/// are no UTF-8.
+pub(super) fn check_percent(text: &str) -> Result<(), Problem> {
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let is_hex = |digit: Option<u8>| digit.is_some_and(|digit| digit.is_ascii_hexdigit());
+        if byte == b'%' && !(is_hex(rest.next()) && is_hex(rest.next())) {
+            let rule = "a % is followed by two hex digits: write %25 for the sign itself";
+            return Err(Problem::bad_request(rule));
+        }
+    }
+    match percent_decode_str(text).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(InvalidName::KeyNotUtf8.into()),
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +102,13 @@ mod tests {
         for uri in ["/", "/v1/filesystem", "/v1/buckets/photos", "/v2/files/a"] {
             assert_eq!(target(uri).expect_err(uri).status(), 404, "{uri}");
         }
-        for uri in ["/v1/files/%ff", "/v1/files/a%00b", "/v1/buckets/No/files/a"] {
+        for uri in [
+            "/v1/files/%ff",
+            "/v1/files/a%00b",
+            "/v1/files/a%zz",
+            "/v1/files/a%",
+            "/v1/buckets/No/files/a",
+        ] {
             assert_eq!(target(uri).expect_err(uri).status(), 400, "{uri}");
         }
     }

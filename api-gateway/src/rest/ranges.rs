@@ -8,8 +8,10 @@ const MAX_RANGES: usize = 16;
 /// What a `Range` field asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ranges {
-    /// All of it: no field, another unit, or a field that is not one.
+    /// All of it: no field, or another unit, which must be ignored (section 14.2).
     Whole,
+    /// The field breaks its grammar; it may be refused (section 14.2), and that helps whoever sent it.
+    Malformed,
     /// These parts.
     Parts(Vec<ByteRange>),
     /// No byte of it exists.
@@ -49,8 +51,9 @@ impl Ranges {
             list.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
         let parts: Option<Vec<_>> = texts.iter().map(|text| part(text, length)).collect();
         match parts {
-            None => Self::Whole,
-            Some(parts) if parts.is_empty() || parts.len() > MAX_RANGES => Self::Whole,
+            None => Self::Malformed,
+            Some(parts) if parts.is_empty() => Self::Malformed,
+            Some(parts) if parts.len() > MAX_RANGES => Self::Whole,
             Some(parts) => {
                 let parts: Vec<_> = parts.into_iter().flatten().collect();
                 let asked: u64 = parts.iter().map(|part| part.length).sum();
@@ -89,8 +92,11 @@ mod tests {
         let two = vec![ByteRange { offset: 0, length: 1 }, ByteRange { offset: 98, length: 2 }];
         assert_eq!(read("bytes=0-0, -2"), Ranges::Parts(two));
         assert_eq!(read("bytes=0-0,200-"), one(0, 1));
-        for ignored in ["bytes=5-2", "bytes=a-b", "bytes=", "lines=1-2", "bytes=1", "bytes=0-,0-"] {
+        for ignored in ["lines=1-2", "bytes=0-,0-"] {
             assert_eq!(read(ignored), Ranges::Whole, "{ignored}");
+        }
+        for wrong in ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=1", "bytes=1-2-3", "bytes=-"] {
+            assert_eq!(read(wrong), Ranges::Malformed, "{wrong}");
         }
         assert_eq!(Ranges::read(None, 100), Ranges::Whole);
         assert_eq!(Ranges::read(Some("bytes=0-"), 0), Ranges::Unsatisfiable);

@@ -5,4 +5,5 @@ pub(crate) mod delete;
 pub(crate) mod head;
 pub(crate) mod list;
 pub(crate) mod locate;
+pub(crate) mod reads;
 pub(crate) mod report;

@@ -7,6 +7,7 @@ use cairn_proto::{InvalidField, convert};
 use tonic::Status;
 
 use super::{bucket_key, invalid};
+use crate::config::millis;
 use crate::master::Master;
 use crate::nodes::places;
 use crate::object::locate::{Locate, Located, locate as locate_chunks};
@@ -34,6 +35,7 @@ pub(super) async fn locate(
     let request = parse(request).map_err(|field| invalid(&field))?;
     let closure = move |view: &Snapshot<'_>| locate_chunks(view, &request);
     let page = master.view(closure).await?;
+    master.reads.hold(page.object.version, master.clock.monotonic());
     let directory = master.nodes.directory();
     let location = |located: Located| ChunkLocation {
         chunk: located.chunk,
@@ -47,5 +49,6 @@ pub(super) async fn locate(
         object: Some((&page.object).into()),
         chunks: chunks.collect(),
         next_offset: page.next_offset,
+        lease_ms: millis(master.config.read_lease),
     })
 }

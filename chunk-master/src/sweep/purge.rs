@@ -1,5 +1,7 @@
 //! Purge: condemned versions whose wait is over, oldest first.
 
+use std::time::Duration;
+
 use cairn_kv::{Durability, Read, Txn};
 
 use super::{Effort, PassError, SweepError, SweepReport};
@@ -10,25 +12,36 @@ use crate::object::condemn;
 
 /// Versions of one transaction.
 const VERSIONS_PER_STEP: usize = 32;
+/// Versions that are looked at for those that nobody reads.
+const VERSIONS_PER_LOOK: usize = 256;
 /// Steps of a bounded pass.
 const STEPS: usize = 32;
+/// Least age of what is purged: a reader that was told of the version just before it was condemned has its lease by then.
+const LEAST_AGE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
     master: &Master,
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
-    let wait_ms = millis(master.config.condemn_for);
+    let wait_ms = millis(master.config.condemn_for.max(LEAST_AGE));
     let Some(until_ms) = master.time.earlier_ms().checked_sub(wait_ms) else {
         return Ok(());
     };
+    if !master.reads.expire(master.clock.monotonic()) {
+        return Ok(());
+    }
     let mut steps = 0;
     while !effort.is_enough(steps, STEPS) {
         // A look first: a transaction that is synced costs the store a flush.
-        if master.kv.view(move |view| due(view, until_ms, 1)).await?.is_empty() {
+        let due = master.kv.view(move |view| due(view, until_ms, VERSIONS_PER_LOOK)).await?;
+        let now = master.clock.monotonic();
+        let unread = due.into_iter().filter(|key| !master.reads.is_held(key.version, now));
+        let unread: Vec<_> = unread.take(VERSIONS_PER_STEP).collect();
+        if unread.is_empty() {
             break;
         }
-        let closure = move |txn: &mut Txn<'_>| step(txn, until_ms);
+        let closure = move |txn: &mut Txn<'_>| step(txn, &unread);
         let purged = master.kv.transact(Durability::Synced, closure).await?;
         tracing::info!(target: "cairn", versions = purged, "versions purged");
         report.versions_purged += purged;
@@ -46,10 +59,14 @@ fn due(read: &impl Read, until_ms: u64, limit: usize) -> Result<Vec<CondemnedKey
     Ok(due.into_iter().map(|(key, _)| key).collect())
 }
 
-fn step(txn: &mut Txn<'_>, until_ms: u64) -> Result<u64, SweepError> {
-    let due = due(txn, until_ms, VERSIONS_PER_STEP)?;
-    for key in &due {
-        condemn::purge(txn, key)?;
+/// Purges those that are condemned still: one may have come back since the look.
+fn step(txn: &mut Txn<'_>, due: &[CondemnedKey]) -> Result<u64, SweepError> {
+    let mut purged = 0;
+    for key in due {
+        if record::get::<Condemned>(txn, key)?.is_some() {
+            condemn::purge(txn, key)?;
+            purged += 1;
+        }
     }
-    Ok(due.len() as u64)
+    Ok(purged)
 }

@@ -81,6 +81,29 @@ async fn a_condemned_version_is_purged_when_its_wait_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_being_read_is_not_purged_before_its_lease_has_ended() {
+    let mut config = config();
+    config.condemn_for = Duration::ZERO;
+    let mut cluster = Cluster::with(config, &["a", "b"]).await;
+    let read = cluster.put("read", CHUNK).await.unwrap();
+    let unread = cluster.put("unread", CHUNK).await.unwrap();
+    cluster.pass_time(Duration::from_secs(60)).await;
+    let located = cluster.locate("read", Bytes::new(), 0).await.unwrap();
+    let version = located.object.unwrap().version_id;
+    for name in ["read", "unread"] {
+        cluster.delete(name).await.unwrap();
+    }
+    cluster.pass_time(Duration::from_secs(5)).await;
+    assert_eq!(cluster.sweep().await.versions_purged, 1);
+    assert_eq!((held(&cluster, &read), held(&cluster, &unread)), (2, 0));
+    cluster.locate("read", version, 0).await.unwrap();
+    cluster.pass_time(Duration::from_secs(9)).await;
+    assert_eq!(cluster.sweep().await.versions_purged, 0, "it asked again");
+    cluster.pass_time(Duration::from_secs(2)).await;
+    assert_eq!(cluster.sweep().await.versions_purged, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_cannot_be_reached_keeps_the_blob_waiting_until_it_returns() {
     let mut cluster = Cluster::small().await;
     let cut_off = cluster.begin("a", Some(5 * CHUNK)).await.unwrap();

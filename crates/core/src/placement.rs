@@ -1,6 +1,6 @@
 //! Where the copies of a chunk go.
 //!
-//! The policy is the order of [`Score`]'s fields: spread over zones first, then free space, then load. Two
+//! The policy is the order of the score's fields: spread over zones first, then free space, then load. Two
 //! copies of a chunk never share a node, and share a zone only when there are fewer zones than copies.
 
 use std::collections::BTreeSet;

@@ -20,10 +20,7 @@ impl StorageFailure {
         doing: &'static str,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> StorageFailure {
-        StorageFailure {
-            doing,
-            cause: Arc::from(cause.into()),
-        }
+        StorageFailure { doing, cause: Arc::from(cause.into()) }
     }
 }
 

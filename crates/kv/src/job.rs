@@ -56,15 +56,7 @@ where
     F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (
-        Box::new(QueuedTransact {
-            durability,
-            f,
-            result: None,
-            reply,
-        }),
-        answer,
-    )
+    (Box::new(QueuedTransact { durability, f, result: None, reply }), answer)
 }
 
 /// Makes a job of a view's closure, and the place where its answer arrives.

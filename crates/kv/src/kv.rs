@@ -29,9 +29,7 @@ enum Engine {
 impl Kv {
     /// An empty store in memory, without threads: closures run at once on the caller's thread.
     pub fn memory() -> Kv {
-        Kv {
-            engine: Engine::Memory(Arc::default()),
-        }
+        Kv { engine: Engine::Memory(Arc::default()) }
     }
 
     /// Opens the store in the file at `path`, or creates it.
@@ -50,9 +48,7 @@ impl Kv {
         storage: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         config: RedbConfig,
     ) -> Result<Kv, OpenError> {
-        Ok(Kv {
-            engine: Engine::Redb(Arc::new(Redb::open(storage, config)?)),
-        })
+        Ok(Kv { engine: Engine::Redb(Arc::new(Redb::open(storage, config)?)) })
     }
 
     /// Runs a transaction: all that `f` writes, or nothing.

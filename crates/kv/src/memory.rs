@@ -74,9 +74,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("closures are contained: nothing panics under this lock")
+        self.state.lock().expect("closures are contained: nothing panics under this lock")
     }
 }
 

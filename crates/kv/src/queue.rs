@@ -40,16 +40,8 @@ pub(crate) enum Popped<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(name: &'static str, capacity: usize) -> Queue<T> {
-        let state = State {
-            items: VecDeque::new(),
-            closed: None,
-        };
-        Queue {
-            name,
-            capacity,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        let state = State { items: VecDeque::new(), closed: None };
+        Queue { name, capacity, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     pub(crate) fn push(&self, item: T) -> Result<(), Refused> {
@@ -69,15 +61,9 @@ impl<T> Queue<T> {
     pub(crate) fn pop(&self, patience: Option<Duration>) -> Popped<T> {
         let empty = |state: &mut State<T>| state.items.is_empty() && state.closed.is_none();
         let mut state = match patience {
-            None => self
-                .changed
-                .wait_while(self.lock(), empty)
-                .expect(UNPOISONED),
+            None => self.changed.wait_while(self.lock(), empty).expect(UNPOISONED),
             Some(time) => {
-                self.changed
-                    .wait_timeout_while(self.lock(), time, empty)
-                    .expect(UNPOISONED)
-                    .0
+                self.changed.wait_timeout_while(self.lock(), time, empty).expect(UNPOISONED).0
             }
         };
         match state.items.pop_front() {
@@ -117,10 +103,7 @@ mod tests {
     fn a_full_queue_refuses_by_name() {
         let queue = Queue::new("test", 1);
         queue.push(1).unwrap();
-        assert!(matches!(
-            queue.push(2),
-            Err(Refused::Full { queue: "test" })
-        ));
+        assert!(matches!(queue.push(2), Err(Refused::Full { queue: "test" })));
     }
 
     #[test]
@@ -128,10 +111,7 @@ mod tests {
         let queue = Queue::new("test", 8);
         queue.push(1).unwrap();
         queue.close(ClosedReason::ByOwner);
-        assert!(matches!(
-            queue.push(2),
-            Err(Refused::Closed(ClosedReason::ByOwner))
-        ));
+        assert!(matches!(queue.push(2), Err(Refused::Closed(ClosedReason::ByOwner))));
         assert!(matches!(queue.pop(None), Popped::Item(1)));
         assert!(matches!(queue.pop(None), Popped::Closed));
     }

@@ -24,28 +24,19 @@ pub enum Direction {
 impl KeyRange {
     /// The keys between two bounds. A range that ends before it starts is empty.
     pub fn new(start: Bound<impl Into<Bytes>>, end: Bound<impl Into<Bytes>>) -> KeyRange {
-        KeyRange {
-            start: start.map(Into::into),
-            end: end.map(Into::into),
-        }
+        KeyRange { start: start.map(Into::into), end: end.map(Into::into) }
     }
 
     /// Every key.
     pub fn all() -> KeyRange {
-        KeyRange {
-            start: Bound::Unbounded,
-            end: Bound::Unbounded,
-        }
+        KeyRange { start: Bound::Unbounded, end: Bound::Unbounded }
     }
 
     /// The keys that begin with `prefix`, the prefix itself included.
     pub fn prefix(prefix: impl Into<Bytes>) -> KeyRange {
         let prefix = prefix.into();
         let end = first_key_behind(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        KeyRange {
-            start: Bound::Included(prefix),
-            end,
-        }
+        KeyRange { start: Bound::Included(prefix), end }
     }
 
     /// The part of this range behind `key`: the next page of a forward scan that ended at `key`.
@@ -53,10 +44,7 @@ impl KeyRange {
         let key = key.into();
         match &self.start {
             Bound::Included(start) | Bound::Excluded(start) if *start > key => self,
-            _ => KeyRange {
-                start: Bound::Excluded(key),
-                end: self.end,
-            },
+            _ => KeyRange { start: Bound::Excluded(key), end: self.end },
         }
     }
 
@@ -65,10 +53,7 @@ impl KeyRange {
         let key = key.into();
         match &self.end {
             Bound::Included(end) | Bound::Excluded(end) if *end < key => self,
-            _ => KeyRange {
-                start: self.start,
-                end: Bound::Excluded(key),
-            },
+            _ => KeyRange { start: self.start, end: Bound::Excluded(key) },
         }
     }
 
@@ -86,10 +71,7 @@ impl KeyRange {
 
     /// The bounds as ordered maps and tables take them.
     pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        (
-            self.start.as_ref().map(Bytes::as_ref),
-            self.end.as_ref().map(Bytes::as_ref),
-        )
+        (self.start.as_ref().map(Bytes::as_ref), self.end.as_ref().map(Bytes::as_ref))
     }
 }
 
@@ -132,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_prefix_without_a_successor_is_open_to_the_end() {
-        assert!(contains(
-            &KeyRange::prefix(&b"\xff\xff"[..]),
-            b"\xff\xff\xff"
-        ));
+        assert!(contains(&KeyRange::prefix(&b"\xff\xff"[..]), b"\xff\xff\xff"));
         assert_eq!(KeyRange::prefix(Bytes::new()).end, Bound::Unbounded);
     }
 

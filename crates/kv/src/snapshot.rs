@@ -26,8 +26,7 @@ impl Read for Snapshot<'_> {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<Entry>, AccessError> {
-        self.failure
-            .note(collect(self.base, range, limit, direction))
+        self.failure.note(collect(self.base, range, limit, direction))
     }
 }
 
@@ -52,10 +51,7 @@ pub(crate) fn run<T, E>(
     base: &dyn Source,
     f: &mut impl FnMut(&Snapshot<'_>) -> Result<T, E>,
 ) -> Result<T, Stop<E>> {
-    let snapshot = Snapshot {
-        base,
-        failure: FirstFailure::default(),
-    };
+    let snapshot = Snapshot { base, failure: FirstFailure::default() };
     let result = contained(|| f(&snapshot));
     judge(snapshot.failure, result)
 }

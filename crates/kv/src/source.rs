@@ -41,11 +41,7 @@ pub(crate) fn collect(
     // Broken off or not, what was collected is the answer.
     let _ = source.walk(range, direction, &mut |key, value| {
         entries.push((key, value));
-        if entries.len() < limit {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(entries)
 }

@@ -43,9 +43,7 @@ impl Txn<'_> {
             return Err(LimitError::KeyTooLong { len: key.len() });
         }
         if change.value_len() > MAX_VALUE_BYTES {
-            return Err(LimitError::ValueTooLong {
-                len: change.value_len(),
-            });
+            return Err(LimitError::ValueTooLong { len: change.value_len() });
         }
         if self.writes.len() >= MAX_TXN_WRITES && self.writes.get(key).is_none() {
             return Err(LimitError::TooManyWrites);
@@ -57,10 +55,7 @@ impl Txn<'_> {
     }
 
     fn layered(&self) -> Layered<'_> {
-        Layered {
-            base: self.base,
-            overlay: &self.writes,
-        }
+        Layered { base: self.base, overlay: &self.writes }
     }
 }
 
@@ -75,16 +70,13 @@ impl Read for Txn<'_> {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<Entry>, AccessError> {
-        self.failure
-            .note(collect(&self.layered(), range, limit, direction))
+        self.failure.note(collect(&self.layered(), range, limit, direction))
     }
 }
 
 impl std::fmt::Debug for Txn<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Txn")
-            .field("writes", &self.writes.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Txn").field("writes", &self.writes.len()).finish_non_exhaustive()
     }
 }
 
@@ -111,11 +103,7 @@ pub(crate) fn run<T, E>(
     base: &dyn Source,
     f: &mut impl FnMut(&mut Txn<'_>) -> Result<T, E>,
 ) -> Result<(T, Overlay), Stop<E>> {
-    let mut txn = Txn {
-        base,
-        writes: Overlay::default(),
-        failure: FirstFailure::default(),
-    };
+    let mut txn = Txn { base, writes: Overlay::default(), failure: FirstFailure::default() };
     let result = contained(|| f(&mut txn));
     let value = judge(txn.failure, result)?;
     Ok((value, txn.writes))

@@ -251,7 +251,9 @@ impl Reading {
         if self.hasher.is_some() && self.position == self.blocks.end() {
             let last_block = (self.position - 1) / BLOCK * BLOCK;
             let keep = usize::try_from(last_block - start).unwrap_or(good.len());
-            self.held = Some(Run { node, bytes: good.split_off(keep) });
+            let last = good.split_off(keep);
+            let bytes = self.wanted(last_block.max(start), &last);
+            self.held = (!bytes.is_empty()).then_some(Run { node, bytes });
         }
         let ready = self.wanted(start, &good);
         (!ready.is_empty()).then_some(Run { node, bytes: ready })
@@ -359,20 +361,27 @@ mod tests {
     type Outcome = (Vec<u8>, Option<FetchError>, Vec<CopyReport>);
 
     async fn fetched(doubles: &[(u128, Behaviour)], range: ByteRange) -> Outcome {
-        let content = content();
+        fetched_of(&content(), doubles, range).await
+    }
+
+    async fn fetched_of(
+        content: &Bytes,
+        doubles: &[(u128, Behaviour)],
+        range: ByteRange,
+    ) -> Outcome {
         let reports = Arc::new(Mutex::new(Vec::new()));
         let reported = Arc::clone(&reports);
         let location = ChunkLocation {
             chunk: chunk(),
             offset: 0,
             length: content.len() as u64,
-            hash: hash(&content),
+            hash: hash(content),
             places: doubles.iter().map(|(n, _)| place(*n)).collect(),
         };
         let stream = fetch(Fetch {
             location,
             range,
-            replicas: Arc::new(Doubles::new(doubles).holding(&content)),
+            replicas: Arc::new(Doubles::new(doubles).holding(content)),
             report: Arc::new(move |report| reported.lock().unwrap().push(report)),
             stall: Duration::from_secs(10),
             clock: Clock::system(),
@@ -448,6 +457,25 @@ mod tests {
         let causes = error.expect("no copy is good").causes;
         let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
         assert_eq!(nodes, [node(1), node(2), node(2)], "a node that is away is asked once more");
+    }
+
+    #[tokio::test]
+    async fn a_range_within_a_chunk_of_few_blocks_is_cut_at_both_ends() {
+        let end = LENGTH as u64;
+        for (offset, length) in [(5, 6), (0, 1), (1, end - 2), (end - 1, 1), (70_000, end - 70_001)]
+        {
+            let range = ByteRange { offset, length };
+            let (bytes, error, _) = fetched(&[(1, Behaviour::Healthy)], range).await;
+            let expected = content().slice(offset as usize..range.end() as usize);
+            assert_eq!((bytes, error), (expected.to_vec(), None), "{range:?}");
+        }
+        let (bytes, ..) = fetched_of(
+            &content().slice(..1000),
+            &[(1, Behaviour::Healthy)],
+            ByteRange { offset: 5, length: 6 },
+        )
+        .await;
+        assert_eq!(bytes, content().slice(5..11).to_vec(), "one block alone");
     }
 
     #[tokio::test]

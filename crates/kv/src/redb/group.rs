@@ -27,10 +27,7 @@ pub(super) struct Group {
 impl Group {
     /// A group with its first transaction, which has not run yet.
     pub(super) fn new(first: Box<dyn TransactJob>) -> Group {
-        Group {
-            jobs: vec![first],
-            ..Group::default()
-        }
+        Group { jobs: vec![first], ..Group::default() }
     }
 
     /// Runs the first transaction, and whatever waits behind it, each on top of those before it.
@@ -55,14 +52,8 @@ impl Group {
     }
 
     fn run_last(&mut self, table: &TableSource<'_, WriteTable<'_>>) {
-        let job = self
-            .jobs
-            .last_mut()
-            .expect("a group starts with its first transaction");
-        let so_far = Layered {
-            base: table,
-            overlay: &self.writes,
-        };
+        let job = self.jobs.last_mut().expect("a group starts with its first transaction");
+        let so_far = Layered { base: table, overlay: &self.writes };
         if let Some(writes) = job.run(&so_far) {
             self.wants_sync |= job.durability() == Durability::Synced;
             self.writes.absorb(writes);

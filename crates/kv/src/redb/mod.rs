@@ -96,11 +96,7 @@ impl Redb {
         let counters = Arc::<Counters>::default();
         let (ended_sender, ended) = watch::channel(None);
         // From here on an early return drops this engine, which stops the threads that run already.
-        let engine = Redb {
-            queues: queues.clone(),
-            counters: counters.clone(),
-            ended,
-        };
+        let engine = Redb { queues: queues.clone(), counters: counters.clone(), ended };
 
         let mut view_threads = Vec::with_capacity(VIEW_THREADS);
         for number in 0..VIEW_THREADS {
@@ -128,9 +124,7 @@ impl Redb {
     {
         let (job, answer) = job::transact(durability, f);
         self.queues.transactions.push(job)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(TransactError::MayHaveHappened(unanswered())))
+        answer.await.unwrap_or_else(|_| Err(TransactError::MayHaveHappened(unanswered())))
     }
 
     pub(crate) async fn view<T, E, F>(&self, f: F) -> Result<T, ViewError<E>>
@@ -141,20 +135,12 @@ impl Redb {
     {
         let (job, answer) = job::view(f);
         self.queues.views.push(job)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(ViewError::Storage(unanswered())))
+        answer.await.unwrap_or_else(|_| Err(ViewError::Storage(unanswered())))
     }
 
     pub(crate) async fn close(&self) -> Result<(), StorageFailure> {
         self.queues.close(&ClosedReason::ByOwner);
-        match self
-            .ended
-            .clone()
-            .wait_for(Option::is_some)
-            .await
-            .as_deref()
-        {
+        match self.ended.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
             Ok(None) | Err(_) => Err(unanswered()),
         }
@@ -200,10 +186,7 @@ fn start(
     name: String,
     f: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, OpenError> {
-    thread::Builder::new()
-        .name(name)
-        .spawn(f)
-        .map_err(OpenError::Thread)
+    thread::Builder::new().name(name).spawn(f).map_err(OpenError::Thread)
 }
 
 /// The answer when none came. The threads contain panics and always answer, so this is a last

@@ -45,11 +45,7 @@ pub(super) fn opener<B: StorageBackend>(
 pub(crate) fn open_file(path: &Path) -> io::Result<FileBackend> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(path)?;
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
             sync_directory_of(path)?;
             file
         }
@@ -79,28 +75,20 @@ fn open(backend: impl StorageBackend, cache_bytes: usize) -> Result<Opened, Open
     } else {
         check_format(&database)?;
     }
-    Ok(Opened {
-        database,
-        quick_repair: len >= QUICK_REPAIR_FROM,
-    })
+    Ok(Opened { database, quick_repair: len >= QUICK_REPAIR_FROM })
 }
 
 /// Whether the first transaction of the file has not happened yet.
 fn is_new(database: &Database) -> Result<bool, OpenError> {
-    let txn = database
-        .begin_read()
-        .map_err(failed("begin a read transaction"))?;
+    let txn = database.begin_read().map_err(failed("begin a read transaction"))?;
     let mut tables = txn.list_tables().map_err(failed("list the tables"))?;
     Ok(tables.next().is_none())
 }
 
 /// Creates both tables at once: a crash leaves a new file or a whole one.
 fn initialise(database: &Database) -> Result<(), OpenError> {
-    let txn = database
-        .begin_write()
-        .map_err(failed("begin the first transaction"))?;
-    txn.open_table(ENTRIES)
-        .map_err(failed("create the table of entries"))?;
+    let txn = database.begin_write().map_err(failed("begin the first transaction"))?;
+    txn.open_table(ENTRIES).map_err(failed("create the table of entries"))?;
     txn.open_table(META)
         .map_err(failed("create the meta table"))?
         .insert(FORMAT, FORMAT_VERSION)
@@ -109,27 +97,17 @@ fn initialise(database: &Database) -> Result<(), OpenError> {
 }
 
 fn check_format(database: &Database) -> Result<(), OpenError> {
-    let txn = database
-        .begin_read()
-        .map_err(failed("begin a read transaction"))?;
-    let meta = txn
-        .open_table(META)
-        .map_err(foreign("open the meta table"))?;
-    let version = meta
-        .get(FORMAT)
-        .map_err(failed("read the format version"))?;
+    let txn = database.begin_read().map_err(failed("begin a read transaction"))?;
+    let meta = txn.open_table(META).map_err(foreign("open the meta table"))?;
+    let version = meta.get(FORMAT).map_err(failed("read the format version"))?;
     match version.map(|version| version.value()) {
         Some(FORMAT_VERSION) => {}
         Some(found) => {
-            return Err(OpenError::UnknownFormat {
-                found,
-                known: FORMAT_VERSION,
-            });
+            return Err(OpenError::UnknownFormat { found, known: FORMAT_VERSION });
         }
         None => return Err(OpenError::Foreign),
     }
-    txn.open_table(ENTRIES)
-        .map_err(foreign("open the table of entries"))?;
+    txn.open_table(ENTRIES).map_err(foreign("open the table of entries"))?;
     Ok(())
 }
 

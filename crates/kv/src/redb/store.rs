@@ -59,10 +59,7 @@ impl Store {
         // The old database must let go of the file before a new one can take it.
         *state = State::Closed(ClosedReason::ByOwner);
         let opened = contained(&self.opener).unwrap_or_else(|message| {
-            Err(OpenError::Storage(StorageFailure::new(
-                "open the database",
-                message,
-            )))
+            Err(OpenError::Storage(StorageFailure::new("open the database", message)))
         });
         match opened {
             Ok(opened) => {

@@ -24,10 +24,7 @@ type Row<'t> = (AccessGuard<'t, ByteString>, AccessGuard<'t, ByteString>);
 
 impl<'a, T: ReadableTable<ByteString, ByteString>> TableSource<'a, T> {
     pub(super) fn new(table: &'a T) -> Self {
-        TableSource {
-            table,
-            broken: OnceCell::new(),
-        }
+        TableSource { table, broken: OnceCell::new() }
     }
 
     /// The failure after which redb answers nothing more until it is reopened.
@@ -58,10 +55,8 @@ impl<T: ReadableTable<ByteString, ByteString>> Source for TableSource<'_, T> {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, StorageFailure> {
-        let mut rows = self
-            .table
-            .range::<&[u8]>(range.bounds())
-            .map_err(|error| self.failed(error))?;
+        let mut rows =
+            self.table.range::<&[u8]>(range.bounds()).map_err(|error| self.failed(error))?;
         let mut show = |row: Result<Row<'_>, StorageError>| match row {
             Err(error) => ControlFlow::Break(Err(self.failed(error))),
             Ok((key, value)) => {

@@ -46,11 +46,7 @@ fn answer_from(view: Box<dyn ViewJob>, txn: &ReadTransaction) -> Health {
         Ok(table) => {
             let source = TableSource::new(&table);
             view.answer(Ok(&source));
-            if source.broken().is_some() {
-                Health::Broken
-            } else {
-                Health::Sound
-            }
+            if source.broken().is_some() { Health::Broken } else { Health::Sound }
         }
         Err(error) => {
             view.answer(Err(storage("open the table of entries", error)));

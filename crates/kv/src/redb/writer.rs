@@ -38,13 +38,7 @@ impl Writer {
         counters: Arc<Counters>,
         flush_after: Duration,
     ) -> Writer {
-        Writer {
-            queues,
-            store,
-            counters,
-            flush_after,
-            unsynced: 0,
-        }
+        Writer { queues, store, counters, flush_after, unsynced: 0 }
     }
 
     /// Serves transactions until the queue is closed and empty, then leaves a clean file behind.
@@ -85,8 +79,7 @@ impl Writer {
         if group.wants_sync() && covers_something {
             self.commit(txn, redb::Durability::Immediate)
         } else if group.writes().is_empty() {
-            txn.abort()
-                .map_err(|error| storage("end a transaction without writes", error))
+            txn.abort().map_err(|error| storage("end a transaction without writes", error))
         } else if self.unsynced + 1 >= MAX_UNSYNCED_COMMITS {
             self.commit(txn, redb::Durability::Immediate)
         } else {
@@ -126,9 +119,7 @@ impl Writer {
         f: impl FnOnce(&mut Writer) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         contained(|| f(self)).unwrap_or_else(|message| {
-            Err(Failure::MayHaveHappened(StorageFailure::new(
-                "write", message,
-            )))
+            Err(Failure::MayHaveHappened(StorageFailure::new("write", message)))
         })
     }
 

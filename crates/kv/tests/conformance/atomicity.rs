@@ -29,10 +29,7 @@ pub(crate) async fn a_rejected_transaction_leaves_nothing_behind(kv: Kv) {
         })
         .await;
     let error = answer.unwrap_err();
-    assert!(
-        matches!(error, TransactError::Rejected(No::OnPrinciple)),
-        "{error}"
-    );
+    assert!(matches!(error, TransactError::Rejected(No::OnPrinciple)), "{error}");
     assert!(!error.is_retryable());
     assert_eq!(contents(&kv).await, entries([("a", "1")]));
 }
@@ -46,9 +43,7 @@ pub(crate) async fn a_panic_is_contained_and_leaves_nothing_behind(kv: Kv) {
             Ok::<_, No>(())
         })
         .await;
-    let Err(TransactError::Panicked { message }) = answer else {
-        panic!("{answer:?}")
-    };
+    let Err(TransactError::Panicked { message }) = answer else { panic!("{answer:?}") };
     assert!(message.contains("a deliberate panic"), "{message}");
     put_all(&kv, [("c", "3")]).await;
     assert_eq!(contents(&kv).await, entries([("a", "1"), ("c", "3")]));
@@ -62,25 +57,15 @@ pub(crate) async fn a_transaction_reads_its_own_writes(kv: Kv) {
             txn.delete("b")?;
             txn.put("c", "3")?;
             txn.put("c", "4")?;
-            Ok::<_, No>([
-                txn.get(b"a")?,
-                txn.get(b"b")?,
-                txn.get(b"c")?,
-                txn.get(b"d")?,
-            ])
+            Ok::<_, No>([txn.get(b"a")?, txn.get(b"b")?, txn.get(b"c")?, txn.get(b"d")?])
         })
         .await
         .unwrap();
-    assert_eq!(
-        seen,
-        [Some(Bytes::from("new")), None, Some(Bytes::from("4")), None]
-    );
+    assert_eq!(seen, [Some(Bytes::from("new")), None, Some(Bytes::from("4")), None]);
 }
 
 pub(crate) async fn a_delete_of_a_missing_key_is_no_error(kv: Kv) {
-    kv.transact(Durability::Synced, |txn| txn.delete("missing"))
-        .await
-        .unwrap();
+    kv.transact(Durability::Synced, |txn| txn.delete("missing")).await.unwrap();
     assert_eq!(contents(&kv).await, entries([]));
 }
 
@@ -93,41 +78,21 @@ pub(crate) async fn a_closed_store_takes_nothing_and_can_be_closed_again(kv: Kv)
     put_all(&kv, [("a", "1")]).await;
     kv.close().await.unwrap();
     kv.close().await.unwrap();
-    let transacted = kv
-        .transact(Durability::Synced, |txn| txn.put("b", "2"))
-        .await;
+    let transacted = kv.transact(Durability::Synced, |txn| txn.put("b", "2")).await;
     let viewed = kv.view(|snapshot| snapshot.get(b"a")).await;
-    assert!(matches!(
-        transacted,
-        Err(TransactError::Closed(ClosedReason::ByOwner))
-    ));
-    assert!(matches!(
-        viewed,
-        Err(ViewError::Closed(ClosedReason::ByOwner))
-    ));
+    assert!(matches!(transacted, Err(TransactError::Closed(ClosedReason::ByOwner))));
+    assert!(matches!(viewed, Err(ViewError::Closed(ClosedReason::ByOwner))));
 }
 
 pub(crate) async fn stats_count_what_was_answered(kv: Kv) {
     put_all(&kv, [("a", "1")]).await;
-    kv.transact(Durability::Synced, |txn| txn.put("b", "2"))
-        .await
-        .unwrap();
-    kv.transact(Durability::Synced, |_| Err::<(), _>(No::OnPrinciple))
+    kv.transact(Durability::Synced, |txn| txn.put("b", "2")).await.unwrap();
+    kv.transact(Durability::Synced, |_| Err::<(), _>(No::OnPrinciple)).await.unwrap_err();
+    kv.transact(Durability::Synced, |_| -> Result<(), No> { panic!("deliberate") })
         .await
         .unwrap_err();
-    kv.transact(Durability::Synced, |_| -> Result<(), No> {
-        panic!("deliberate")
-    })
-    .await
-    .unwrap_err();
     let stats = kv.stats();
-    assert_eq!(
-        (stats.transactions, stats.rejected, stats.panicked),
-        (2, 1, 1)
-    );
-    assert!(
-        stats.synced_commits >= 1 && stats.commits >= stats.synced_commits,
-        "{stats:?}"
-    );
+    assert_eq!((stats.transactions, stats.rejected, stats.panicked), (2, 1, 1));
+    assert!(stats.synced_commits >= 1 && stats.commits >= stats.synced_commits, "{stats:?}");
     assert_eq!((stats.reopens, stats.waiting), (0, 0));
 }

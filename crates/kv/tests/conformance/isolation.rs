@@ -16,20 +16,14 @@ fn increment(txn: &mut Txn<'_>) -> Result<u32, AccessError> {
 
 fn count(reader: &impl Read) -> Result<u32, AccessError> {
     let stored = reader.get(b"counter")?;
-    Ok(stored.map_or(0, |digits| {
-        String::from_utf8_lossy(&digits).parse().unwrap()
-    }))
+    Ok(stored.map_or(0, |digits| String::from_utf8_lossy(&digits).parse().unwrap()))
 }
 
 pub(crate) async fn concurrent_increments_are_never_lost(kv: Kv) {
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
         let kv = kv.clone();
-        let durability = if task % 2 == 0 {
-            Durability::Buffered
-        } else {
-            Durability::Synced
-        };
+        let durability = if task % 2 == 0 { Durability::Buffered } else { Durability::Synced };
         tasks.spawn(async move { kv.transact(durability, increment).await.unwrap() });
     }
     let mut seen = tasks.join_all().await;
@@ -40,11 +34,7 @@ pub(crate) async fn concurrent_increments_are_never_lost(kv: Kv) {
 
 pub(crate) async fn a_transaction_sees_every_transaction_before_it(kv: Kv) {
     for expected in 1..10 {
-        let durability = if expected % 3 == 0 {
-            Durability::Synced
-        } else {
-            Durability::Buffered
-        };
+        let durability = if expected % 3 == 0 { Durability::Synced } else { Durability::Buffered };
         assert_eq!(kv.transact(durability, increment).await.unwrap(), expected);
     }
 }
@@ -59,18 +49,8 @@ pub(crate) async fn a_view_sees_buffered_and_synced_transactions_before_it(kv: K
 pub(crate) async fn a_view_can_reject_and_can_panic(kv: Kv) {
     put_all(&kv, [("a", "1")]).await;
     let rejected = kv.view(|_| Err::<(), _>(No::OnPrinciple)).await;
-    assert!(matches!(
-        rejected,
-        Err(ViewError::Rejected(No::OnPrinciple))
-    ));
-    let panicked = kv
-        .view(|_| -> Result<(), No> { panic!("deliberate") })
-        .await;
+    assert!(matches!(rejected, Err(ViewError::Rejected(No::OnPrinciple))));
+    let panicked = kv.view(|_| -> Result<(), No> { panic!("deliberate") }).await;
     assert!(matches!(panicked, Err(ViewError::Panicked { .. })));
-    assert!(
-        kv.view(|snapshot| snapshot.get(b"a"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(kv.view(|snapshot| snapshot.get(b"a")).await.unwrap().is_some());
 }

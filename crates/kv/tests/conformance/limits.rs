@@ -30,28 +30,15 @@ pub(crate) async fn keys_and_values_up_to_the_limit_are_stored(kv: Kv) {
 
 pub(crate) async fn a_key_or_value_over_the_limit_is_an_error_value(kv: Kv) {
     let long_key = || vec![7; MAX_KEY_BYTES + 1];
-    let key_too_long = LimitError::KeyTooLong {
-        len: MAX_KEY_BYTES + 1,
-    };
-    assert_eq!(
-        limit_of(&kv, move |txn| txn.put(long_key(), "")).await,
-        key_too_long
-    );
-    assert_eq!(
-        limit_of(&kv, move |txn| txn.delete(long_key())).await,
-        key_too_long
-    );
+    let key_too_long = LimitError::KeyTooLong { len: MAX_KEY_BYTES + 1 };
+    assert_eq!(limit_of(&kv, move |txn| txn.put(long_key(), "")).await, key_too_long);
+    assert_eq!(limit_of(&kv, move |txn| txn.delete(long_key())).await, key_too_long);
     assert_eq!(
         limit_of(&kv, |txn| txn.put("a", vec![8; MAX_VALUE_BYTES + 1])).await,
-        LimitError::ValueTooLong {
-            len: MAX_VALUE_BYTES + 1
-        },
+        LimitError::ValueTooLong { len: MAX_VALUE_BYTES + 1 },
     );
     assert!(contents(&kv).await.is_empty());
-    let absent = kv
-        .view(move |snapshot| snapshot.get(&long_key()))
-        .await
-        .unwrap();
+    let absent = kv.view(move |snapshot| snapshot.get(&long_key())).await.unwrap();
     assert_eq!(absent, None);
 }
 
@@ -60,8 +47,7 @@ pub(crate) async fn a_transaction_with_too_many_writes_is_told_so(kv: Kv) {
         for number in 0..MAX_TXN_WRITES {
             txn.put(number.to_string(), "")?;
         }
-        txn.put("0", "a key that is written already")
-            .expect("takes no more room");
+        txn.put("0", "a key that is written already").expect("takes no more room");
         txn.put("one more", "")
     });
     assert_eq!(limit.await, LimitError::TooManyWrites);
@@ -72,11 +58,9 @@ pub(crate) async fn a_transaction_with_too_many_bytes_is_told_so(kv: Kv) {
     let limit = limit_of(&kv, |txn| {
         let fitting = MAX_TXN_BYTES / (MAX_VALUE_BYTES + 2);
         for number in 0..fitting {
-            txn.put(format!("{number:02}"), vec![8; MAX_VALUE_BYTES])
-                .expect("fits");
+            txn.put(format!("{number:02}"), vec![8; MAX_VALUE_BYTES]).expect("fits");
         }
-        txn.put("00", vec![9; MAX_VALUE_BYTES])
-            .expect("replaces its own write");
+        txn.put("00", vec![9; MAX_VALUE_BYTES]).expect("replaces its own write");
         txn.put("one more", vec![8; MAX_VALUE_BYTES])
     });
     assert_eq!(limit.await, LimitError::TooManyBytes);

@@ -76,9 +76,7 @@ pub(crate) fn agrees_with_the_model_on_random_histories(engine: Engine) {
     let mut config = ProptestConfig::with_cases(128);
     config.failure_persistence = None;
     TestRunner::new(config)
-        .run(&vec(transaction(), 1..12), |history| {
-            block_on(check_history(&engine.open(), history))
-        })
+        .run(&vec(transaction(), 1..12), |history| block_on(check_history(&engine.open(), history)))
         .unwrap();
 }
 
@@ -86,29 +84,16 @@ async fn check_history(kv: &Kv, history: Vec<Transaction>) -> Result<(), TestCas
     let mut model = Model::new();
     for transaction in history {
         let mut after = model.clone();
-        let expected: Vec<Seen> = transaction
-            .steps
-            .iter()
-            .map(|step| model_step(&mut after, step))
-            .collect();
-        let Transaction {
-            steps,
-            durability,
-            ending,
-        } = transaction;
+        let expected: Vec<Seen> =
+            transaction.steps.iter().map(|step| model_step(&mut after, step)).collect();
+        let Transaction { steps, durability, ending } = transaction;
         let (report, seen) = std::sync::mpsc::channel::<Vec<Seen>>();
         let answer = kv
             .transact(durability, move |txn| {
-                let seen = steps
-                    .iter()
-                    .map(|step| txn_step(txn, step))
-                    .collect::<Result<_, _>>()?;
+                let seen =
+                    steps.iter().map(|step| txn_step(txn, step)).collect::<Result<_, _>>()?;
                 report.send(seen).unwrap();
-                if ending == Ending::Reject {
-                    Err(No::OnPrinciple)
-                } else {
-                    Ok(())
-                }
+                if ending == Ending::Reject { Err(No::OnPrinciple) } else { Ok(()) }
             })
             .await;
         prop_assert_eq!(seen.recv().unwrap(), expected);
@@ -118,10 +103,7 @@ async fn check_history(kv: &Kv, history: Vec<Transaction>) -> Result<(), TestCas
                 model = after;
             }
             Ending::Reject => {
-                prop_assert!(matches!(
-                    answer,
-                    Err(TransactError::Rejected(No::OnPrinciple))
-                ));
+                prop_assert!(matches!(answer, Err(TransactError::Rejected(No::OnPrinciple))));
             }
         }
         let stored = kv
@@ -135,11 +117,9 @@ async fn check_history(kv: &Kv, history: Vec<Transaction>) -> Result<(), TestCas
 
 fn txn_step(txn: &mut Txn<'_>, step: &Step) -> Result<Seen, No> {
     Ok(match step {
-        Step::Get(key) => txn
-            .get(key)?
-            .map(|value| (Bytes::from(key.clone()), value))
-            .into_iter()
-            .collect(),
+        Step::Get(key) => {
+            txn.get(key)?.map(|value| (Bytes::from(key.clone()), value)).into_iter().collect()
+        }
         Step::Put(key, value) => {
             txn.put(key.clone(), vec![*value])?;
             Seen::new()
@@ -148,21 +128,15 @@ fn txn_step(txn: &mut Txn<'_>, step: &Step) -> Result<Seen, No> {
             txn.delete(key.clone())?;
             Seen::new()
         }
-        Step::Scan(start, end, limit, direction) => txn.scan(
-            &KeyRange::new(start.clone(), end.clone()),
-            *limit,
-            *direction,
-        )?,
+        Step::Scan(start, end, limit, direction) => {
+            txn.scan(&KeyRange::new(start.clone(), end.clone()), *limit, *direction)?
+        }
     })
 }
 
 fn model_step(model: &mut Model, step: &Step) -> Seen {
     match step {
-        Step::Get(key) => model
-            .get_key_value(key.as_slice())
-            .map(owned)
-            .into_iter()
-            .collect(),
+        Step::Get(key) => model.get_key_value(key.as_slice()).map(owned).into_iter().collect(),
         Step::Put(key, value) => {
             model.insert(key.clone().into(), vec![*value].into());
             Seen::new()
@@ -173,11 +147,8 @@ fn model_step(model: &mut Model, step: &Step) -> Seen {
         }
         Step::Scan(start, end, limit, direction) => {
             // Bound by bound and by sorting, to have nothing in common with what is tested.
-            let mut inside: Seen = model
-                .iter()
-                .filter(|(key, _)| within(key, start, end))
-                .map(owned)
-                .collect();
+            let mut inside: Seen =
+                model.iter().filter(|(key, _)| within(key, start, end)).map(owned).collect();
             if *direction == Direction::Backward {
                 inside.sort_by(|left, right| right.0.cmp(&left.0));
             }

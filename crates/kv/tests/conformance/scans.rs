@@ -14,18 +14,11 @@ async fn in_transaction<T: Send + 'static>(
 }
 
 pub(crate) async fn a_scan_meets_keys_in_byte_order_both_ways(kv: Kv) {
-    put_all(
-        &kv,
-        [("b", "2"), ("a/b", "1"), ("a", "0"), ("é", "4"), ("c", "3")],
-    )
-    .await;
+    put_all(&kv, [("b", "2"), ("a/b", "1"), ("a", "0"), ("é", "4"), ("c", "3")]).await;
     let (up, down) = kv
         .view(|snapshot| {
             let up = keys(snapshot, &KeyRange::all(), 9, Direction::Forward)?;
-            Ok::<_, AccessError>((
-                up,
-                keys(snapshot, &KeyRange::all(), 9, Direction::Backward)?,
-            ))
+            Ok::<_, AccessError>((up, keys(snapshot, &KeyRange::all(), 9, Direction::Backward)?))
         })
         .await
         .unwrap();
@@ -34,11 +27,7 @@ pub(crate) async fn a_scan_meets_keys_in_byte_order_both_ways(kv: Kv) {
 }
 
 pub(crate) async fn a_scan_ends_at_its_limit_and_goes_on_from_there(kv: Kv) {
-    put_all(
-        &kv,
-        [("p1", ""), ("p2", ""), ("p3", ""), ("p4", ""), ("q", "")],
-    )
-    .await;
+    put_all(&kv, [("p1", ""), ("p2", ""), ("p3", ""), ("p4", ""), ("q", "")]).await;
     let pages = kv
         .view(|snapshot| {
             let mut pages = Vec::new();
@@ -54,10 +43,7 @@ pub(crate) async fn a_scan_ends_at_its_limit_and_goes_on_from_there(kv: Kv) {
         .await
         .unwrap();
     assert_eq!(pages, ["p1p2p3", "p4"]);
-    let none = kv
-        .view(|s| s.scan(&KeyRange::all(), 0, Direction::Forward))
-        .await
-        .unwrap();
+    let none = kv.view(|s| s.scan(&KeyRange::all(), 0, Direction::Forward)).await.unwrap();
     assert!(none.is_empty());
 }
 
@@ -66,27 +52,15 @@ pub(crate) async fn a_scan_keeps_to_its_range(kv: Kv) {
     let cases = [
         (KeyRange::prefix("b"), "b ba"),
         (KeyRange::prefix(""), "a b ba c"),
-        (
-            KeyRange::new(Bound::Included("b"), Bound::Excluded("c")),
-            "b ba",
-        ),
-        (
-            KeyRange::new(Bound::Excluded("b"), Bound::Included("c")),
-            "ba c",
-        ),
-        (
-            KeyRange::new(Bound::<&str>::Unbounded, Bound::Excluded("b")),
-            "a",
-        ),
+        (KeyRange::new(Bound::Included("b"), Bound::Excluded("c")), "b ba"),
+        (KeyRange::new(Bound::Excluded("b"), Bound::Included("c")), "ba c"),
+        (KeyRange::new(Bound::<&str>::Unbounded, Bound::Excluded("b")), "a"),
         (KeyRange::all().after("ba"), "c"),
         (KeyRange::all().before("b"), "a"),
     ];
     for (range, expected) in cases {
         let in_view = range.clone();
-        let seen = kv
-            .view(move |s| keys(s, &in_view, 9, Direction::Forward))
-            .await
-            .unwrap();
+        let seen = kv.view(move |s| keys(s, &in_view, 9, Direction::Forward)).await.unwrap();
         assert_eq!(seen, expected, "{range:?}");
     }
 }
@@ -120,13 +94,8 @@ pub(crate) async fn a_scan_merges_puts_and_deletes_of_its_transaction(kv: Kv) {
         Ok((up, texts(txn, &KeyRange::all(), 9, Direction::Backward)?))
     })
     .await;
-    let mut expected = entries([
-        ("a", "new"),
-        ("c", "new"),
-        ("d", "new"),
-        ("f", "old"),
-        ("g", "new"),
-    ]);
+    let mut expected =
+        entries([("a", "new"), ("c", "new"), ("d", "new"), ("f", "old"), ("g", "new")]);
     assert_eq!(up, expected);
     expected.reverse();
     assert_eq!(down, expected);

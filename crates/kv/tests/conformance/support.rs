@@ -34,19 +34,13 @@ pub(crate) enum No {
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap()
-        .block_on(future)
+    Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(future)
 }
 
 /// Writes entries in one transaction.
 pub(crate) async fn put_all<const N: usize>(kv: &Kv, entries: [(&'static str, &'static str); N]) {
     kv.transact(Durability::Buffered, move |txn| {
-        entries
-            .iter()
-            .try_for_each(|(key, value)| txn.put(*key, *value))
+        entries.iter().try_for_each(|(key, value)| txn.put(*key, *value))
     })
     .await
     .unwrap();
@@ -67,10 +61,7 @@ pub(crate) fn texts(
     direction: Direction,
 ) -> Result<Vec<(String, String)>, AccessError> {
     let entries = reader.scan(range, limit, direction)?;
-    Ok(entries
-        .into_iter()
-        .map(|(key, value)| (text(&key), text(&value)))
-        .collect())
+    Ok(entries.into_iter().map(|(key, value)| (text(&key), text(&value))).collect())
 }
 
 /// The keys of a scan, one after the other.
@@ -81,11 +72,7 @@ pub(crate) fn keys(
     direction: Direction,
 ) -> Result<String, AccessError> {
     let entries = reader.scan(range, limit, direction)?;
-    Ok(entries
-        .iter()
-        .map(|(key, _)| text(key))
-        .collect::<Vec<_>>()
-        .join(" "))
+    Ok(entries.iter().map(|(key, _)| text(key)).collect::<Vec<_>>().join(" "))
 }
 
 pub(crate) fn text(bytes: &Bytes) -> String {
@@ -94,8 +81,5 @@ pub(crate) fn text(bytes: &Bytes) -> String {
 
 /// `contents` as an expectation.
 pub(crate) fn entries<const N: usize>(entries: [(&str, &str); N]) -> Vec<(String, String)> {
-    entries
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

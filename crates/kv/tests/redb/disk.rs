@@ -104,11 +104,7 @@ impl Disk {
                 }
             }
         }
-        let found = State {
-            current: image.clone(),
-            durable: image,
-            ..State::default()
-        };
+        let found = State { current: image.clone(), durable: image, ..State::default() };
         Disk(Arc::new(Mutex::new(found)))
     }
 
@@ -123,9 +119,7 @@ impl State {
             Some(fault) if fault.operation == operation => {
                 if fault.after == 0 {
                     self.fault = None;
-                    return Err(io::Error::other(format!(
-                        "a deliberate fault: {operation:?}"
-                    )));
+                    return Err(io::Error::other(format!("a deliberate fault: {operation:?}")));
                 }
                 fault.after -= 1;
             }
@@ -182,10 +176,7 @@ impl StorageBackend for OpenDisk {
         state.check(Operation::Write)?;
         let offset = usize::try_from(offset).unwrap();
         overwrite(&mut state.current, offset, data);
-        state.unsynced.push(Change::Write {
-            offset,
-            data: data.to_vec(),
-        });
+        state.unsynced.push(Change::Write { offset, data: data.to_vec() });
         Ok(())
     }
 

@@ -18,9 +18,7 @@ fn a_reopened_file_holds_what_was_transacted_before_it_was_closed() {
     block_on(async {
         let kv = Kv::redb(&path, patient()).unwrap();
         put(&kv, Durability::Synced, "a", "synced").await.unwrap();
-        put(&kv, Durability::Buffered, "b", "buffered")
-            .await
-            .unwrap();
+        put(&kv, Durability::Buffered, "b", "buffered").await.unwrap();
         kv.close().await.unwrap();
 
         let kv = Kv::redb(&path, patient()).unwrap();
@@ -33,10 +31,7 @@ fn a_reopened_file_holds_what_was_transacted_before_it_was_closed() {
 #[test]
 fn a_copy_of_the_file_holds_every_synced_transaction_while_the_store_runs() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, copy) = (
-        directory.path().join("store"),
-        directory.path().join("copy"),
-    );
+    let (path, copy) = (directory.path().join("store"), directory.path().join("copy"));
     block_on(async {
         let kv = Kv::redb(&path, patient()).unwrap();
         put(&kv, Durability::Buffered, "a", "before").await.unwrap();
@@ -57,38 +52,25 @@ fn a_power_loss_takes_a_tail_of_the_history_and_nothing_that_was_synced() {
     let mut config = ProptestConfig::with_cases(64);
     config.failure_persistence = None;
     TestRunner::new(config)
-        .run(
-            &(vec(durability, 1..20), vec(any::<bool>(), 1..64)),
-            |(history, coins)| block_on(lose_power(&history, &coins)),
-        )
+        .run(&(vec(durability, 1..20), vec(any::<bool>(), 1..64)), |(history, coins)| {
+            block_on(lose_power(&history, &coins))
+        })
         .unwrap();
 }
 
 async fn lose_power(history: &[Durability], coins: &[bool]) -> Result<(), TestCaseError> {
     let disk = Disk::default();
     // A cache this small pushes pages of commits to the disk before they are synced.
-    let kv = open(
-        &disk,
-        RedbConfig {
-            cache_bytes: 64 << 10,
-            ..patient()
-        },
-    );
+    let kv = open(&disk, RedbConfig { cache_bytes: 64 << 10, ..patient() });
     for (number, durability) in history.iter().enumerate() {
-        put(&kv, *durability, format!("{number:02}"), vec![0; 5000])
-            .await
-            .unwrap();
+        put(&kv, *durability, format!("{number:02}"), vec![0; 5000]).await.unwrap();
     }
     let mut coins = coins.iter().copied().cycle();
     let found = open(&disk.after_power_loss(|| coins.next().unwrap()), patient());
     let survivors = keys(&found).await;
-    let synced = history
-        .iter()
-        .rposition(|durability| *durability == Durability::Synced);
+    let synced = history.iter().rposition(|durability| *durability == Durability::Synced);
     prop_assert!(survivors.len() >= synced.map_or(0, |last| last + 1));
-    let head: Vec<_> = (0..survivors.len())
-        .map(|number| format!("{number:02}"))
-        .collect();
+    let head: Vec<_> = (0..survivors.len()).map(|number| format!("{number:02}")).collect();
     prop_assert_eq!(survivors, head);
     Ok(())
 }
@@ -99,9 +81,7 @@ fn a_synced_transaction_without_writes_makes_what_came_before_it_durable() {
         let disk = Disk::default();
         let kv = open(&disk, patient());
         put(&kv, Durability::Buffered, "a", "").await.unwrap();
-        kv.transact(Durability::Synced, |txn| txn.get(b"a"))
-            .await
-            .unwrap();
+        kv.transact(Durability::Synced, |txn| txn.get(b"a")).await.unwrap();
         let found = open(&disk.after_power_loss(|| false), patient());
         assert_eq!(keys(&found).await, ["a"]);
     });
@@ -111,13 +91,7 @@ fn a_synced_transaction_without_writes_makes_what_came_before_it_durable() {
 fn an_idle_store_syncs_buffered_transactions_by_itself() {
     let disk = Disk::default();
     block_on(async {
-        let kv = open(
-            &disk,
-            RedbConfig {
-                flush_after: Duration::ZERO,
-                ..patient()
-            },
-        );
+        let kv = open(&disk, RedbConfig { flush_after: Duration::ZERO, ..patient() });
         // The writer is held until the test listens, so that it hears of the very sync it means.
         let held = HeldWriter::new(&kv).await;
         let events = disk.listen();
@@ -133,9 +107,7 @@ fn a_busy_store_syncs_buffered_transactions_after_a_bounded_number_of_commits() 
     block_on(async {
         let kv = open(&Disk::default(), patient());
         for number in 0..200 {
-            put(&kv, Durability::Buffered, number.to_string(), "")
-                .await
-                .unwrap();
+            put(&kv, Durability::Buffered, number.to_string(), "").await.unwrap();
         }
         let stats = kv.stats();
         assert_eq!((stats.commits, stats.synced_commits), (200, 3));

@@ -25,15 +25,9 @@ fn a_failed_sync_is_answered_as_may_have_happened_and_the_store_goes_on() {
         let kv = open(&disk, patient());
         disk.fail(Operation::Sync, 0);
         let error = put(&kv, Durability::Synced, "a", "").await.unwrap_err();
-        assert!(
-            matches!(error, TransactError::MayHaveHappened(_)),
-            "{error}"
-        );
+        assert!(matches!(error, TransactError::MayHaveHappened(_)), "{error}");
         assert!(!error.is_retryable());
-        assert!(
-            error.to_string().contains("a deliberate fault: Sync"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("a deliberate fault: Sync"), "{error}");
 
         put(&kv, Durability::Synced, "b", "").await.unwrap();
         assert!(keys(&kv).await.contains(&"b".to_owned()));
@@ -62,13 +56,7 @@ async fn fail_once(durability: Durability, operation: Operation, after: usize) -
     let case = format!("{durability:?}, {operation:?} number {after}");
     let disk = Disk::default();
     // Without a cache every page is written and read at once.
-    let kv = open(
-        &disk,
-        RedbConfig {
-            cache_bytes: 0,
-            ..patient()
-        },
-    );
+    let kv = open(&disk, RedbConfig { cache_bytes: 0, ..patient() });
     put(&kv, Durability::Synced, "before", "").await.unwrap();
     disk.fail(operation, after);
     let answer = put_pair(&kv, durability).await;
@@ -77,10 +65,7 @@ async fn fail_once(durability: Durability, operation: Operation, after: usize) -
 
     let seen = keys(&kv).await;
     let happened = seen == ["before", "left", "probe", "right"];
-    assert!(
-        happened || seen == ["before", "probe"],
-        "half visible: {seen:?} ({case})"
-    );
+    assert!(happened || seen == ["before", "probe"], "half visible: {seen:?} ({case})");
     match answer {
         Ok(()) => assert!(happened, "lost: {case}"),
         Err(TransactError::Storage(_)) => assert!(!happened, "happened after all: {case}"),
@@ -101,10 +86,7 @@ fn a_failed_commit_answers_its_whole_group_and_rejections_in_it_do_not_count() {
         let (writing, rejecting) = (kv.clone(), kv.clone());
         tasks.spawn(async move {
             let answer = put(&writing, Durability::Synced, "a", "").await;
-            assert!(
-                matches!(answer, Err(TransactError::MayHaveHappened(_))),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, Err(TransactError::MayHaveHappened(_))), "{answer:?}");
         });
         until_waiting(&kv, 1).await;
         tasks.spawn(async move {
@@ -114,35 +96,21 @@ fn a_failed_commit_answers_its_whole_group_and_rejections_in_it_do_not_count() {
                 None => Ok(txn.put("a", "mine")?),
             };
             let answer = rejecting.transact(Durability::Synced, exclusive).await;
-            assert!(
-                matches!(answer, Err(TransactError::Storage(_))),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, Err(TransactError::Storage(_))), "{answer:?}");
         });
         until_waiting(&kv, 2).await;
         disk.fail(Operation::Sync, 0);
         let held = held.release().await;
-        assert!(
-            matches!(held, Err(TransactError::MayHaveHappened(_))),
-            "{held:?}"
-        );
+        assert!(matches!(held, Err(TransactError::MayHaveHappened(_))), "{held:?}");
         tasks.join_all().await;
     });
 }
 
 /// A store whose entries fill many pages, none of them cached: reading one reaches the disk.
 async fn open_without_cache(disk: &Disk) -> Kv {
-    let kv = open(
-        disk,
-        RedbConfig {
-            cache_bytes: 0,
-            ..patient()
-        },
-    );
+    let kv = open(disk, RedbConfig { cache_bytes: 0, ..patient() });
     for key in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-        put(&kv, Durability::Synced, key, vec![1; 3000])
-            .await
-            .unwrap();
+        put(&kv, Durability::Synced, key, vec![1; 3000]).await.unwrap();
     }
     kv
 }
@@ -160,10 +128,7 @@ fn a_failed_read_ends_the_transaction_whatever_its_closure_makes_of_it() {
                 txn.put("z", "on a false assumption")
             })
             .await;
-        assert!(
-            matches!(answer, Err(TransactError::Storage(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(TransactError::Storage(_))), "{answer:?}");
         assert!(!keys(&kv).await.contains(&"z".to_owned()));
         assert_eq!(kv.stats().reopens, 1);
     });
@@ -182,20 +147,11 @@ fn a_failed_read_stops_its_group_before_the_commit_so_that_no_neighbour_is_in_do
                 fault.fail(Operation::Read, 0);
                 txn.get(b"a")
             };
-            reading
-                .transact(Durability::Buffered, read)
-                .await
-                .map(|_| ())
+            reading.transact(Durability::Buffered, read).await.map(|_| ())
         });
         until_waiting(&kv, 1).await;
-        for answer in [
-            held.release().await,
-            task.join_next().await.unwrap().unwrap(),
-        ] {
-            assert!(
-                matches!(answer, Err(TransactError::Storage(_))),
-                "{answer:?}"
-            );
+        for answer in [held.release().await, task.join_next().await.unwrap().unwrap()] {
+            assert!(matches!(answer, Err(TransactError::Storage(_))), "{answer:?}");
         }
         assert!(!keys(&kv).await.contains(&"held".to_owned()));
     });
@@ -214,10 +170,7 @@ fn a_failed_read_of_a_view_makes_the_store_reopen_without_a_transaction() {
             })
             .await;
         let error = answer.map(|_| ()).unwrap_err();
-        assert!(
-            matches!(error, ViewError::Storage(_)) && error.is_retryable(),
-            "{error}"
-        );
+        assert!(matches!(error, ViewError::Storage(_)) && error.is_retryable(), "{error}");
         assert_eq!(events.recv_timeout(TOO_LONG), Ok(Event::Closed));
         assert!(get(&kv, "a").await.is_some());
     });
@@ -231,22 +184,13 @@ fn a_store_that_cannot_reopen_is_closed_and_says_why() {
         disk.fail(Operation::Sync, 0);
         disk.refuse_to_open();
         let failed = put(&kv, Durability::Synced, "a", "").await;
-        assert!(
-            matches!(failed, Err(TransactError::MayHaveHappened(_))),
-            "{failed:?}"
-        );
+        assert!(matches!(failed, Err(TransactError::MayHaveHappened(_))), "{failed:?}");
 
         let error = put(&kv, Durability::Synced, "b", "").await.unwrap_err();
-        assert!(matches!(
-            error,
-            TransactError::Closed(ClosedReason::ReopenFailed(_))
-        ));
+        assert!(matches!(error, TransactError::Closed(ClosedReason::ReopenFailed(_))));
         assert!(error.to_string().contains("the disk is gone"), "{error}");
         let viewed = kv.view(|snapshot| snapshot.get(b"a")).await;
-        assert!(matches!(
-            viewed,
-            Err(ViewError::Closed(ClosedReason::ReopenFailed(_)))
-        ));
+        assert!(matches!(viewed, Err(ViewError::Closed(ClosedReason::ReopenFailed(_)))));
         assert!(kv.close().await.is_err());
     });
 }

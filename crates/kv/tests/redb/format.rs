@@ -29,10 +29,7 @@ fn an_unknown_format_version_is_refused_with_what_to_do() {
     write_meta(&path, "format", 7);
 
     let error = Kv::redb(&path, patient()).unwrap_err();
-    assert!(matches!(
-        error,
-        OpenError::UnknownFormat { found: 7, known: 1 }
-    ));
+    assert!(matches!(error, OpenError::UnknownFormat { found: 7, known: 1 }));
     assert_eq!(
         error.to_string(),
         "the store has format version 7, this program knows only version 1: \
@@ -49,10 +46,7 @@ fn a_database_of_another_program_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("foreign");
     write_meta(&path, "something else", 1);
-    assert!(matches!(
-        Kv::redb(&path, patient()),
-        Err(OpenError::Foreign)
-    ));
+    assert!(matches!(Kv::redb(&path, patient()), Err(OpenError::Foreign)));
 }
 
 #[test]
@@ -60,10 +54,7 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("text");
     std::fs::write(&path, "no database").unwrap();
-    assert!(matches!(
-        Kv::redb(&path, patient()),
-        Err(OpenError::Storage(_))
-    ));
+    assert!(matches!(Kv::redb(&path, patient()), Err(OpenError::Storage(_))));
     assert_eq!(std::fs::read(&path).unwrap(), b"no database");
 }
 

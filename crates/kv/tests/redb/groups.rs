@@ -29,9 +29,7 @@ fn synced_transactions_that_wait_together_share_one_sync() {
         for number in 0..64 {
             let kv = kv.clone();
             tasks.spawn(async move {
-                put(&kv, Durability::Synced, number.to_string(), "")
-                    .await
-                    .unwrap();
+                put(&kv, Durability::Synced, number.to_string(), "").await.unwrap();
             });
         }
         until_waiting(&kv, 64).await;
@@ -39,10 +37,7 @@ fn synced_transactions_that_wait_together_share_one_sync() {
         tasks.join_all().await;
 
         let stats = kv.stats();
-        assert_eq!(
-            (stats.transactions, stats.commits, stats.synced_commits),
-            (65, 1, 1)
-        );
+        assert_eq!((stats.transactions, stats.commits, stats.synced_commits), (65, 1, 1));
         assert_eq!(keys(&kv).await.len(), 65);
     });
 }
@@ -56,10 +51,7 @@ fn buffered_transactions_that_wait_together_share_one_commit_without_a_sync() {
         held.release().await.unwrap();
         tasks.join_all().await;
         let stats = kv.stats();
-        assert_eq!(
-            (stats.transactions, stats.commits, stats.synced_commits),
-            (3, 1, 0)
-        );
+        assert_eq!((stats.transactions, stats.commits, stats.synced_commits), (3, 1, 0));
     });
 }
 
@@ -106,24 +98,14 @@ fn a_panic_and_a_rejection_leave_the_neighbours_of_their_group_alone() {
                 Err::<(), _>(No::OnPrinciple)
             };
             let answer = rejecting.transact(Durability::Synced, refuse).await;
-            assert!(matches!(
-                answer,
-                Err(TransactError::Rejected(No::OnPrinciple))
-            ));
+            assert!(matches!(answer, Err(TransactError::Rejected(No::OnPrinciple))));
         });
         until_waiting(&kv, 3).await;
         let after = queue_puts(&kv, Durability::Synced, &["after"]).await;
         held.release().await.unwrap();
 
         bad.join_all().await;
-        assert!(
-            before
-                .join_all()
-                .await
-                .iter()
-                .chain(&after.join_all().await)
-                .all(Result::is_ok)
-        );
+        assert!(before.join_all().await.iter().chain(&after.join_all().await).all(Result::is_ok));
         assert_eq!(keys(&kv).await, ["after", "before", "held"]);
         assert_eq!(get(&kv, "before").await.unwrap(), "");
         assert_eq!(kv.stats().commits, 1);
@@ -140,9 +122,7 @@ fn a_transaction_sees_its_neighbours_before_they_are_committed() {
             let kv = kv.clone();
             tasks.spawn(async move {
                 let append = |txn: &mut Txn<'_>| {
-                    let mut value = cairn_kv::Read::get(txn, b"log")?
-                        .unwrap_or_default()
-                        .to_vec();
+                    let mut value = cairn_kv::Read::get(txn, b"log")?.unwrap_or_default().to_vec();
                     value.push(b'x');
                     txn.put("log", value)
                 };
@@ -161,9 +141,7 @@ fn a_transaction_sees_its_neighbours_before_they_are_committed() {
 fn views_do_not_wait_for_the_writer() {
     block_on(async {
         let kv = open(&Disk::default(), patient());
-        put(&kv, Durability::Buffered, "a", "committed")
-            .await
-            .unwrap();
+        put(&kv, Durability::Buffered, "a", "committed").await.unwrap();
         let held = HeldWriter::new(&kv).await;
         assert_eq!(keys(&kv).await, ["a"]);
         held.release().await.unwrap();
@@ -199,22 +177,11 @@ fn a_view_keeps_its_snapshot_while_transactions_go_on() {
 #[test]
 fn a_full_queue_answers_busy_at_once_and_by_name() {
     block_on(async {
-        let kv = open(
-            &Disk::default(),
-            RedbConfig {
-                queue_len: 2,
-                ..patient()
-            },
-        );
+        let kv = open(&Disk::default(), RedbConfig { queue_len: 2, ..patient() });
         let held = HeldWriter::new(&kv).await;
         let tasks = queue_puts(&kv, Durability::Buffered, &["a", "b"]).await;
         let refused = put(&kv, Durability::Buffered, "c", "").await.unwrap_err();
-        assert!(matches!(
-            refused,
-            TransactError::Busy {
-                queue: "transaction"
-            }
-        ));
+        assert!(matches!(refused, TransactError::Busy { queue: "transaction" }));
         assert!(refused.is_retryable());
         held.release().await.unwrap();
         tasks.join_all().await;

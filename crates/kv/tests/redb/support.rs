@@ -23,10 +23,7 @@ pub(crate) type Answer<T = ()> = Result<T, TransactError<AccessError>>;
 
 /// A store that syncs only when a test makes it.
 pub(crate) fn patient() -> RedbConfig {
-    RedbConfig {
-        flush_after: Duration::from_secs(3600),
-        ..RedbConfig::default()
-    }
+    RedbConfig { flush_after: Duration::from_secs(3600), ..RedbConfig::default() }
 }
 
 pub(crate) fn open(disk: &Disk, config: RedbConfig) -> Kv {
@@ -35,10 +32,7 @@ pub(crate) fn open(disk: &Disk, config: RedbConfig) -> Kv {
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 pub(crate) async fn put(
@@ -48,14 +42,11 @@ pub(crate) async fn put(
     value: impl Into<Bytes>,
 ) -> Answer {
     let (key, value) = (key.into(), value.into());
-    kv.transact(durability, move |txn| txn.put(key.clone(), value.clone()))
-        .await
+    kv.transact(durability, move |txn| txn.put(key.clone(), value.clone())).await
 }
 
 pub(crate) async fn get(kv: &Kv, key: &'static str) -> Option<Bytes> {
-    kv.view(move |snapshot| snapshot.get(key.as_bytes()))
-        .await
-        .unwrap()
+    kv.view(move |snapshot| snapshot.get(key.as_bytes())).await.unwrap()
 }
 
 /// Every key of the store.
@@ -64,10 +55,7 @@ pub(crate) async fn keys(kv: &Kv) -> Vec<String> {
         snapshot.scan(&KeyRange::all(), usize::MAX, Direction::Forward)
     };
     let entries = kv.view(scan).await.unwrap();
-    entries
-        .iter()
-        .map(|(key, _)| String::from_utf8_lossy(key).into_owned())
-        .collect()
+    entries.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect()
 }
 
 /// A transaction in which the writer thread waits, so that others queue up behind it.

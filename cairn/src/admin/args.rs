@@ -1,0 +1,129 @@
+//! The command line of operators.
+
+use clap::{Args as ClapArgs, Subcommand, ValueHint};
+
+use crate::client::error::EXIT_CODES;
+
+/// Where the master is administered.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Connection {
+    /// The admin port of the master or of `cairn up`
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_ADMIN_URL",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL",
+        value_hint = ValueHint::Url
+    )]
+    pub(crate) admin_url: String,
+}
+
+/// Options of `cairn admin`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Admin {
+    #[command(subcommand)]
+    pub(crate) what: Do,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+/// What operators do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Do {
+    /// Show the storage nodes: state, zone, how full
+    Nodes(Show),
+    /// Show what each bucket holds, and its limits
+    Usage(Show),
+    /// Set limits
+    #[command(subcommand)]
+    Quota(Quota),
+    /// Show uploads that hold a reservation
+    Uploads(Show),
+    /// Show chunks with fewer good copies than wanted
+    Short(Show),
+}
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub(crate) struct Show {
+    /// Numbers of bytes in full
+    #[arg(long)]
+    pub(crate) bytes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is done with limits.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Quota {
+    /// Limit a bucket; what is not named keeps its limit
+    Set(SetQuota),
+}
+
+/// Options of `cairn admin quota set`.
+#[derive(Debug, Clone, ClapArgs)]
+#[group(required = true, multiple = true, id = "limits", args = ["bytes", "objects"])]
+pub(crate) struct SetQuota {
+    /// The bucket
+    pub(crate) bucket: String,
+    /// Most bytes, e.g. 20MiB; or none
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) bytes: Option<Limit>,
+    /// Most files; or none
+    #[arg(long, value_name = "COUNT", value_parser = objects)]
+    pub(crate) objects: Option<Limit>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A limit as it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// No limit.
+    None,
+    /// The most.
+    AtMost(u64),
+}
+
+impl From<Limit> for Option<u64> {
+    fn from(limit: Limit) -> Self {
+        match limit {
+            Limit::None => None,
+            Limit::AtMost(most) => Some(most),
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit::None);
+    }
+    let rule = |error| format!("{error}: use a number of bytes, one with KiB, MiB, GiB, or none");
+    parse_size::parse_size(text).map(Limit::AtMost).map_err(rule)
+}
+
+fn objects(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit::None);
+    }
+    let rule = |_| "use a whole number, or none".to_owned();
+    text.parse().map(Limit::AtMost).map_err(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!(bytes("20MiB"), Ok(Limit::AtMost(20 << 20)));
+        assert_eq!(bytes("none"), Ok(Limit::None));
+        assert_eq!(objects("7"), Ok(Limit::AtMost(7)));
+        assert!(bytes("much").is_err());
+        assert!(objects("7MiB").is_err());
+    }
+}

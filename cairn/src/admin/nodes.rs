@@ -1,0 +1,77 @@
+//! `cairn admin nodes`.
+
+use cairn_proto::v1::{ListNodesRequest, NodeInfo, NodeState};
+use serde::Serialize;
+
+use super::args::Show;
+use super::{Operator, id};
+use crate::client::error::ClientError;
+use crate::human::{Side, Table, bytes_as};
+
+#[derive(Serialize)]
+struct Node<'a> {
+    node: String,
+    state: &'static str,
+    zone: &'a str,
+    address: &'a str,
+    used_bytes: u64,
+    capacity_bytes: u64,
+    chunks: u64,
+}
+
+fn node(info: &NodeInfo) -> Node<'_> {
+    let status = info.status.unwrap_or_default();
+    Node {
+        node: id(&info.node_id),
+        state: state(info.state()),
+        zone: &info.zone,
+        address: &info.address,
+        used_bytes: status.used,
+        capacity_bytes: status.capacity,
+        chunks: status.chunks,
+    }
+}
+
+fn state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Unspecified => "unknown",
+        NodeState::Joining => "joining",
+        NodeState::Up => "up",
+        NodeState::Suspect => "suspect",
+        NodeState::Down => "down",
+        NodeState::Draining => "draining",
+        NodeState::Removed => "removed",
+    }
+}
+
+pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientError> {
+    let mut calls = operator.calls.clone();
+    let call = calls.list_nodes(ListNodesRequest {});
+    let nodes = operator.answer("list nodes", call).await?.nodes;
+    if show.json {
+        return nodes.iter().try_for_each(|info| operator.output.json(&node(info)));
+    }
+    let (left, right) = (Side::Left, Side::Right);
+    let mut table = Table::new(&[
+        ("NODE", left),
+        ("STATE", left),
+        ("ZONE", left),
+        ("ADDRESS", left),
+        ("USED", right),
+        ("CAPACITY", right),
+        ("CHUNKS", right),
+    ]);
+    for info in &nodes {
+        let node = node(info);
+        table.row(vec![
+            node.node,
+            node.state.to_owned(),
+            node.zone.to_owned(),
+            node.address.to_owned(),
+            bytes_as(node.used_bytes, show.bytes),
+            bytes_as(node.capacity_bytes, show.bytes),
+            node.chunks.to_string(),
+        ]);
+    }
+    operator.table(&table)
+}

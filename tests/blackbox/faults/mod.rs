@@ -1,0 +1,5 @@
+//! Processes die while they work.
+
+pub(crate) mod all_killed;
+pub(crate) mod download;
+pub(crate) mod node_killed;

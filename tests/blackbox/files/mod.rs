@@ -1,0 +1,10 @@
+//! Files in, files out, over REST.
+
+mod conditions;
+mod digests;
+mod listing;
+mod meta;
+mod names;
+mod ranges;
+mod resume;
+mod sizes;

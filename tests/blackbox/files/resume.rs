@@ -1,0 +1,27 @@
+//! A download that broke off goes on where it ended.
+
+use crate::harness::{Content, Up};
+
+#[tokio::test]
+async fn a_download_that_broke_off_is_resumed() {
+    let up = Up::plan().chunk_size(256 << 10).start().await;
+    let http = up.edge.http();
+    let content = Content::new(9, 20 << 20);
+    let put = http.put("/v1/files/long", content).await.expect(201);
+    let etag = put.must_have("etag");
+
+    let mut first = http.request("GET", "/v1/files/long").send().await;
+    let mut got = Vec::new();
+    while got.len() < 3_000_000 {
+        let data = first.next().await.expect("a body").expect("more of it");
+        got.extend_from_slice(&data);
+    }
+    drop(first);
+
+    let request = http.request("GET", "/v1/files/long");
+    let range = format!("bytes={}-", got.len());
+    let request = request.header("range", &range).header("if-range", etag);
+    let rest = request.answer().await.expect(206);
+    got.extend_from_slice(&rest.body);
+    assert!(got == content.all());
+}

@@ -1,0 +1,26 @@
+//! Black box: the real binary, real sockets, real folders. The titles read as a specification.
+//!
+//! ```text
+//! harness   processes, clients, reproducible content, what the catalog and the nodes hold
+//! themes    files · table · races · quota · cuts · faults · wrong_input · placement · start_up · python
+//! large     gigabytes and hundreds of faults, on request: `cargo xtask show`
+//! ```
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test drives real processes in real time; no clock is passed in from anywhere"
+)]
+#![allow(clippy::print_stderr, reason = "a failed test shows what its processes said")]
+
+mod cuts;
+mod faults;
+mod files;
+mod harness;
+mod large;
+mod placement;
+mod python;
+mod quota;
+mod races;
+mod start_up;
+mod table;
+mod wrong_input;
