@@ -50,7 +50,11 @@ fn headers() -> Vec<Row> {
         (ranged("bytes="), &[400, 416], "range"),
         (ranged("bytes=1-2-3"), &[400, 416], "range"),
         (put("/v1/files/a", "repr-digest: sha-256=:AAAA:\r\n"), &[400], "Repr-Digest"),
-        (put("/v1/files/a", "cairn-meta-a: \u{ff}\r\n"), &[400], "meta"),
+        (
+            put("/v1/files/a", &format!("cairn-meta-a: {}\r\n", "v".repeat(2048))),
+            &[400],
+            "metadata",
+        ),
         (
             "PUT /v1/files/a HTTP/1.1\r\nhost: cairn\r\ncontent-length: 54975581388801\r\n\r\n"
                 .into(),

@@ -53,7 +53,7 @@ pub(super) async fn get(
     let field = field.filter(|_| range_counts(headers, &object));
     let answer = match Ranges::read(field, object.length) {
         Ranges::Malformed => {
-            let rule = "Range: use bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH, with commas between several";
+            let rule = "no range: use bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH, commas between several";
             return Err(Problem::bad_request(rule));
         }
         Ranges::Unsatisfiable => return Err(Problem::range(object.length)),

@@ -57,7 +57,8 @@ pub(super) fn check_percent(text: &str) -> Result<(), Problem> {
     while let Some(byte) = rest.next() {
         let is_hex = |digit: Option<u8>| digit.is_some_and(|digit| digit.is_ascii_hexdigit());
         if byte == b'%' && !(is_hex(rest.next()) && is_hex(rest.next())) {
-            let rule = "a % is followed by two hex digits: write %25 for the sign itself";
+            let rule =
+                "broken percent-encoding: two hex digits follow a %, and the sign itself is %25";
             return Err(Problem::bad_request(rule));
         }
     }
