@@ -68,9 +68,9 @@ const TASKS: &[Task] = &[
     },
 ];
 
+/// Further words go to the runner: `--seed N`, `--count K`, `--twice`, `--log`.
 fn simulate(rest: &[&str]) -> Result<(), String> {
-    let line = "cargo run --profile ci --package cairn-sim --";
-    let words: Vec<&str> = line.split_whitespace().collect();
+    let words: Vec<&str> = "cargo run --profile ci -p cairn-sim --".split_whitespace().collect();
     run(&[], &[&words[..], rest].concat())
 }
 
