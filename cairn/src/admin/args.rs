@@ -65,12 +65,11 @@ pub(crate) enum Quota {
 
 /// Options of `cairn admin quota set`.
 #[derive(Debug, Clone, ClapArgs)]
-#[group(required = true, multiple = true, id = "limits", args = ["bytes", "objects"])]
 pub(crate) struct SetQuota {
     /// The bucket
     pub(crate) bucket: String,
     /// Most bytes, e.g. 20MiB; or none
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, required_unless_present = "objects")]
     pub(crate) bytes: Option<Limit>,
     /// Most files; or none
     #[arg(long, value_name = "COUNT", value_parser = objects)]

@@ -82,7 +82,7 @@ impl Operator {
             }
             Reason::InvalidField => ClientError::usage(doing, error.message),
             Reason::Unspecified => {
-                ClientError::failed(doing, format!("{}: {}", self.url, error.message))
+                ClientError::failed(doing, format!("{} answered: {}", self.url, error.code))
                     .advise("see that --admin-url names the admin port of a master or of cairn up")
             }
             _ => ClientError::failed(doing, error.message),

@@ -90,7 +90,7 @@ fn tell(operator: &Operator, buckets: &[Usage<'_>], exact: bool) -> Result<(), C
         ("CONDEMNED", right),
         ("LIMIT", right),
         ("OBJECTS", right),
-        ("LIMIT", right),
+        ("OBJECT LIMIT", right),
     ]);
     for usage in buckets {
         table.row(vec![

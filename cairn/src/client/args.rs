@@ -103,7 +103,7 @@ pub(crate) struct Cat {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Ls {
-    /// Only keys that begin with this; a folder is opened
+    /// A folder, or the beginning of keys
     #[arg(default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
     /// Length and time of each file

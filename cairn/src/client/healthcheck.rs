@@ -27,7 +27,10 @@ pub(crate) fn run(args: &Healthcheck) -> Result<(), ClientError> {
 
 async fn ask(api: &Api, doing: &str) -> Result<(), ClientError> {
     // Whoever runs health checks knows 0 and 1 only.
-    let plain = |error: ClientError| error.counted_as(Kind::Failed);
+    let plain = |error: ClientError| {
+        let advice = "see that the service runs, and that --url names its admin port";
+        error.counted_as(Kind::Failed).advise(advice)
+    };
     let request = api.path("/readyz").body(empty());
     let request = request.map_err(|error| ClientError::usage(doing, error))?;
     let answer = api.exchange(doing, request).await.map_err(plain)?;

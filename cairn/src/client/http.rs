@@ -146,8 +146,11 @@ impl Api {
     ) -> Result<Response<Incoming>, ClientError> {
         let sent = self.client.request(request).await;
         sent.map_err(|error| {
-            let what = if error.is_connect() { "cannot reach" } else { "lost the connection to" };
-            self.unreachable(doing, what, &error)
+            if error.is_connect() {
+                self.unreachable(doing, "cannot reach", &error).worth(Again::No)
+            } else {
+                self.unreachable(doing, "lost the connection to", &error)
+            }
         })
     }
 
@@ -276,7 +279,7 @@ fn refusal(doing: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) ->
     let problem = is_problem.then(|| serde_json::from_slice::<Problem>(body).ok()).flatten();
     let ours = text(headers, "x-request-id").map(str::to_owned);
     let Some(problem) = problem else {
-        return unexplained(doing, status).with_request_id(ours);
+        return unexplained(doing, status, ours.is_some()).with_request_id(ours);
     };
     let name = problem.r#type.strip_prefix("urn:cairn:problem:").unwrap_or("");
     let (kind, again, advice) = meaning(name, status);
@@ -315,11 +318,13 @@ fn meaning(problem: &str, status: StatusCode) -> (Kind, Again, &'static str) {
 }
 
 /// An answer without a problem: to HEAD, or from a server that is not Cairn's.
-fn unexplained(doing: &str, status: StatusCode) -> ClientError {
+fn unexplained(doing: &str, status: StatusCode, is_cairn: bool) -> ClientError {
     let said = format!("the server answered {status}");
     match status {
-        StatusCode::NOT_FOUND => ClientError::new(Kind::NotFound, doing, "there is no such file")
-            .advise("see what is there: cairn ls"),
+        StatusCode::NOT_FOUND if is_cairn => {
+            ClientError::new(Kind::NotFound, doing, "there is no such file")
+                .advise("see what is there: cairn ls")
+        }
         StatusCode::PRECONDITION_FAILED => ClientError::new(Kind::Condition, doing, said),
         StatusCode::SERVICE_UNAVAILABLE => {
             ClientError::failed(doing, said).worth(Again::Later).advise("try again in a moment")
@@ -362,5 +367,8 @@ mod tests {
         let error = refusal("ls", StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"<html>");
         assert_eq!(error.kind, Kind::Failed);
         assert!(error.to_string().contains("502 Bad Gateway"), "{error}");
+        // Only Cairn knows which files there are.
+        let error = refusal("stat a", StatusCode::NOT_FOUND, &HeaderMap::new(), b"");
+        assert_eq!(error.kind, Kind::Failed);
     }
 }

@@ -1,9 +1,11 @@
-//! `cairn ls`: names, a level at a time as folders are shown, or all of them.
+//! `cairn ls`: names, a level at a time as folders are shown, or all of them. A name is a folder when it is one, else the
+//! beginning of keys.
 
 use serde::Serialize;
 
 use super::args::{Ls, Telling};
 use super::error::{ClientError, Kind, printable};
+use super::names::folder;
 use super::remote::{Described, Page, page};
 use super::{Client, block_on};
 use crate::human;
@@ -18,13 +20,13 @@ pub(crate) fn run(args: &Ls) -> Result<(), ClientError> {
     block_on(async {
         let client = Client::open(&args.connection, Telling { quiet: true, json: args.json }, 1)?;
         let delimiter = if args.recursive { "" } else { "/" };
-        let mut prefix = if args.prefix == "/" { String::new() } else { args.prefix.clone() };
+        let mut prefix = folder(&args.prefix);
         let mut shown = page(&client, &prefix, delimiter, "").await?;
-        if opens(&prefix, &shown) {
-            prefix.push('/');
+        if shown.is_empty() && !prefix.is_empty() && prefix != args.prefix {
+            prefix.clone_from(&args.prefix);
             shown = page(&client, &prefix, delimiter, "").await?;
         }
-        if shown.files.is_empty() && shown.prefixes.is_empty() && !prefix.is_empty() {
+        if shown.is_empty() && !prefix.is_empty() {
             let error =
                 ClientError::new(Kind::NotFound, format!("ls {prefix}"), "nothing is there");
             return Err(error.advise("see what is there: cairn ls"));
@@ -35,12 +37,6 @@ pub(crate) fn run(args: &Ls) -> Result<(), ClientError> {
             shown = page(&client, &prefix, delimiter, &after).await?;
         }
     })
-}
-
-/// True when a folder was named without its slash, and is all that begins so.
-fn opens(prefix: &str, page: &Page) -> bool {
-    let folder = page.prefixes.first().and_then(|folder| folder.strip_suffix('/'));
-    page.files.is_empty() && page.prefixes.len() == 1 && folder == Some(prefix)
 }
 
 /// Files and folders of a page in the order of their names.
@@ -93,18 +89,6 @@ fn timestamp(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn page_of(prefixes: &[&str]) -> Page {
-        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
-        Page { files: Vec::new(), prefixes, next_after: None }
-    }
-
-    #[test]
-    fn a_folder_is_opened_when_nothing_else_begins_with_its_name() {
-        assert!(opens("docs", &page_of(&["docs/"])));
-        assert!(!opens("docs", &page_of(&["docs/", "docs2/"])));
-        assert!(!opens("do", &page_of(&["docs/"])));
-    }
 
     #[test]
     fn the_long_form_lines_up() {

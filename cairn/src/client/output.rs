@@ -10,7 +10,7 @@ use super::error::{ClientError, Kind, printable};
 
 /// Known length: bytes, rate, time left.
 const KNOWN: &str =
-    "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {wide_msg}";
+    "{bar:20} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {wide_msg}";
 /// Length that shows at the end.
 const UNKNOWN: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapsed}  {wide_msg}";
 
@@ -22,22 +22,23 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Progress is shown to people only: where stderr is a terminal.
+    /// Shows no progress before it begins.
     pub(crate) fn new(telling: Telling) -> Self {
-        let shown = !telling.quiet && io::stderr().is_terminal();
-        let target =
-            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { telling, bar: ProgressBar::with_draw_target(None, target) }
+        Self { telling, bar: ProgressBar::hidden() }
     }
 
-    /// Progress of `total` bytes begins, or of a number that nobody knows yet.
+    /// Progress of `total` bytes begins, or of a number that nobody knows yet. It is shown to people only: where stderr
+    /// is a terminal.
     pub(crate) fn begin(&self, total: Option<u64>) {
-        if let Some(total) = total {
-            self.bar.set_length(total);
-        }
         let template = if total.is_some() { KNOWN } else { UNKNOWN };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        if !self.telling.quiet && io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.reset_eta();
     }

@@ -44,6 +44,12 @@ pub(super) struct Page {
     pub(super) next_after: Option<String>,
 }
 
+impl Page {
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.prefixes.is_empty()
+    }
+}
+
 /// One version of a file that is to be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct Version {

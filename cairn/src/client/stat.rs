@@ -20,7 +20,11 @@ pub(crate) fn run(args: &Stat) -> Result<(), ClientError> {
         };
         line("key", &file.key)?;
         line("bucket", &file.bucket)?;
-        line("length", &format!("{} ({})", file.length, human::bytes(file.length)))?;
+        let rounded = match file.length {
+            0..1024 => String::new(),
+            length => format!(" ({})", human::bytes(length)),
+        };
+        line("length", &format!("{}{rounded}", file.length))?;
         let known = [
             ("modified", &file.modified),
             ("type", &file.content_type),

@@ -31,7 +31,10 @@ pub(in crate::client) async fn fetch(
         let from = at;
         match attempt(client, doing, version, at..range.end, &mut at, &mut take).await {
             Ok(()) => {}
-            Err(error) if error.again == Again::No => return Err(error),
+            // A server that was there may be back soon.
+            Err(error) if error.again == Again::No && error.kind != Kind::Unreachable => {
+                return Err(error);
+            }
             Err(error) => {
                 in_vain = if at > from { 1 } else { in_vain + 1 };
                 if in_vain >= TRIES {

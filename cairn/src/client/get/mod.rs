@@ -77,8 +77,8 @@ async fn single(client: &Client, args: &Get) -> Result<(Version, PathBuf), Clien
             .advise(format!("for standard output: cairn cat {}", args.key)));
     }
     let key = names::key(&doing, args.key.as_str())?;
-    let given = args.dest.clone().unwrap_or_else(|| PathBuf::from("."));
-    let is_folder = given.is_dir() || given.to_string_lossy().ends_with('/');
+    let given = args.dest.clone().unwrap_or_default();
+    let is_folder = args.dest.is_none() || given.is_dir() || given.to_string_lossy().ends_with('/');
     let dest = if is_folder {
         let name = names::last_part(key.as_str()).ok_or_else(|| {
             ClientError::usage(&doing, "the key does not end in the name of a file")
@@ -96,7 +96,7 @@ async fn single(client: &Client, args: &Get) -> Result<(Version, PathBuf), Clien
 async fn folder(client: &Client, args: &Get) -> Result<Vec<(Version, PathBuf)>, ClientError> {
     let doing = format!("get -r {}", args.key);
     let prefix = names::folder(&args.key);
-    let root = args.dest.clone().unwrap_or_else(|| PathBuf::from("."));
+    let root = args.dest.clone().unwrap_or_default();
     let found = remote::all(client, &prefix).await?;
     if found.is_empty() {
         return Err(ClientError::new(Kind::NotFound, &doing, "nothing is there")

@@ -1,0 +1,75 @@
+//! What operators see and set; health; what shells and `man` read.
+
+use crate::harness::{Up, cairn, run};
+
+#[test]
+fn nodes_and_usage_are_told() {
+    let up = Up::start();
+    run(up.command(&["put", "-q", "-", "a"]), b"12345").done();
+    run(up.command(&["put", "-q", "-", "a"]), b"123").done();
+    let nodes = up.run(&["admin", "nodes"]).done().stdout;
+    assert_eq!(nodes.lines().filter(|line| line.contains("  up  ")).count(), 3, "{nodes}");
+
+    let usage = &up.run(&["admin", "usage", "--json"]).done().json()[0];
+    for (field, value) in
+        [("used_bytes", 3), ("reserved_bytes", 0), ("condemned_bytes", 5), ("objects", 1)]
+    {
+        assert_eq!(usage[field], value, "{field} of {usage}");
+    }
+    assert_eq!(usage["bucket"], "default");
+    let table = up.run(&["admin", "usage", "--bytes"]).done().stdout;
+    assert!(table.starts_with("BUCKET ") && table.contains("default     3 "), "{table}");
+    assert_eq!(up.run(&["admin", "uploads", "--json"]).done().stdout, "");
+    assert_eq!(up.run(&["admin", "short", "--json"]).done().stdout, "");
+    assert!(up.run(&["admin", "uploads"]).done().stdout.starts_with("UPLOAD"));
+    assert!(up.run(&["admin", "short"]).done().stdout.starts_with("BLOB"));
+}
+
+#[test]
+fn a_limit_that_is_not_named_stays() {
+    let up = Up::start();
+    let set = |limits: &[&str]| {
+        let command = [&["admin", "quota", "set", "default", "--json"], limits].concat();
+        let account = up.run(&command).done().json().remove(0);
+        (account["limit_bytes"].as_u64(), account["limit_objects"].as_u64())
+    };
+    assert_eq!(set(&["--bytes", "20MiB"]), (Some(20 << 20), None));
+    assert_eq!(set(&["--objects", "7"]), (Some(20 << 20), Some(7)));
+    assert_eq!(set(&["--bytes", "none"]), (None, Some(7)));
+}
+
+#[test]
+fn health_is_0_or_1() {
+    let up = Up::start();
+    let ready = up.run(&["healthcheck", "--url", &up.admin_url]).done();
+    assert_eq!(ready.stdout, "ready\n");
+    up.run(&["healthcheck", "--url", &up.url]).refused(1, "admin port");
+    let admin_url = up.admin_url.clone();
+    drop(up);
+    run(cairn(&["healthcheck", "--url", &admin_url]), b"").refused(1, "Connection refused");
+}
+
+#[test]
+fn a_port_that_is_another_one_is_said_so() {
+    let up = Up::start();
+    up.run(&["admin", "nodes", "--admin-url", &up.url]).refused(1, "--admin-url");
+    up.run(&["stat", "a", "--url", &up.admin_url]).refused(1, "--url");
+}
+
+#[test]
+fn shells_and_man_know_all_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(cairn(&["completions", shell]), b"").done().stdout;
+        for word in ["healthcheck", "no-resume", "admin-url"] {
+            assert!(script.contains(word), "{word} for {shell}");
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("man1");
+    run(cairn(&["man", &pages.to_string_lossy()]), b"").done();
+    for page in ["cairn.1", "cairn-put.1", "cairn-admin-quota-set.1"] {
+        assert!(pages.join(page).exists(), "{page}");
+    }
+    let help = run(cairn(&["get", "--help"]), b"").done().stdout;
+    assert!(help.contains("7  what arrived is not what was stored"), "{help}");
+}
