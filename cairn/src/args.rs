@@ -56,6 +56,9 @@ pub(crate) enum Command {
 /// What every service takes.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Common {
+    /// Options as a TOML file, a key for each: data = "/srv/cairn"; the command line and CAIRN_… win over it
+    #[arg(long, env = "CAIRN_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Serve everyone who can connect, without credentials; only on loopback addresses
     #[arg(long, env = "CAIRN_OPEN")]
     pub(crate) open: bool,

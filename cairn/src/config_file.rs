@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn keys_become_options() {
-        let read = read("zone = \"rack-1\"\nopen = true\nopen-to-network = false\ncapacity = 1024\n");
+        let read =
+            read("zone = \"rack-1\"\nopen = true\nopen-to-network = false\ncapacity = 1024\n");
         let read = read.expect("all known");
         assert_eq!(read, ["--capacity=1024", "--open", "--zone=rack-1"]);
     }
@@ -155,7 +156,9 @@ mod tests {
     #[test]
     fn what_is_no_toml_or_no_value_is_refused_with_its_place() {
         assert!(read("zone = ").expect_err("no value").contains("line 1"));
-        assert!(read("\nopen = \"yes\"\n").expect_err("no boolean").contains("line 2: open is true"));
+        assert!(
+            read("\nopen = \"yes\"\n").expect_err("no boolean").contains("line 2: open is true")
+        );
         assert!(read("zone = [\"a\"]\n").expect_err("a list").contains("line 1: zone is a text"));
     }
 

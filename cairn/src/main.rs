@@ -13,6 +13,7 @@
 mod admin;
 mod args;
 mod client;
+mod config_file;
 mod gateway;
 mod human;
 mod master;
@@ -24,13 +25,16 @@ mod up;
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use client::error::{ClientError, Kind};
+use config_file::BadConfigFile;
 use process::StartError;
 
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error(transparent)]
+    Config(#[from] BadConfigFile),
     #[error(transparent)]
     Service(#[from] StartError),
     #[error(transparent)]
@@ -40,7 +44,7 @@ enum Failure {
 impl Failure {
     fn kind(&self) -> Kind {
         match self {
-            Self::Service(StartError::Usage(_)) => Kind::Usage,
+            Self::Config(_) | Self::Service(StartError::Usage(_)) => Kind::Usage,
             Self::Service(StartError::Failed { .. }) => Kind::Failed,
             Self::Client(error) => error.kind,
         }
@@ -48,7 +52,10 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match config_file::merged(&Args::command(), std::env::args_os().collect())
+        .map_err(Failure::from)
+        .and_then(|arguments| run(Args::parse_from(arguments)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let kind = failure.kind();
