@@ -107,6 +107,9 @@ pub(crate) struct MasterSettings {
     /// How long replaced and deleted files are kept before they are erased
     #[arg(long, env = "CAIRN_CONDEMN_FOR", default_value = "24h", value_parser = duration)]
     pub(crate) condemn_for: Duration,
+    /// How often nodes say that they live
+    #[arg(long, env = "CAIRN_HEARTBEAT", default_value = "1s", value_parser = duration)]
+    pub(crate) heartbeat: Duration,
     /// Silence after which a node gets no new chunks
     #[arg(long, env = "CAIRN_SUSPECT_AFTER", default_value = "5s", value_parser = duration)]
     pub(crate) suspect_after: Duration,

@@ -107,8 +107,9 @@ impl Running {
 
 fn config(settings: &MasterSettings) -> Result<Config, StartError> {
     let chunk_sizes = ChunkSizes::starting_with(settings.chunk_size);
-    if settings.suspect_after > settings.down_after {
-        let problem = "--suspect-after must not be longer than --down-after";
+    let MasterSettings { heartbeat, suspect_after, down_after, .. } = settings;
+    if heartbeat >= suspect_after || suspect_after > down_after {
+        let problem = "--heartbeat must be shorter than --suspect-after, and that no longer than --down-after";
         return Err(StartError::Usage(problem.to_owned()));
     }
     Ok(Config {
@@ -116,10 +117,8 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,
         condemn_for: settings.condemn_for,
-        liveness: LivenessBounds {
-            suspect_after: settings.suspect_after,
-            down_after: settings.down_after,
-        },
+        heartbeat: *heartbeat,
+        liveness: LivenessBounds { suspect_after: *suspect_after, down_after: *down_after },
         ..Config::default()
     })
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod all_killed;
 pub(crate) mod download;
+pub(crate) mod garbage;
 pub(crate) mod node_killed;

@@ -132,6 +132,16 @@ impl Parts {
         self.edge.nodes_up(self.nodes.iter().flatten().count()).await;
     }
 
+    /// Where gateways and nodes call the master.
+    pub(crate) fn master_address(&self) -> SocketAddr {
+        self.ports.master
+    }
+
+    /// Where node `at` is reached, or was.
+    pub(crate) fn node_address(&self, at: usize) -> SocketAddr {
+        self.ports.nodes[at]
+    }
+
     /// Where the nodes that run are reached.
     pub(crate) fn node_addresses(&self) -> Vec<SocketAddr> {
         let addresses = self.ports.nodes.iter().zip(&self.nodes);
