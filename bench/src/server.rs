@@ -38,7 +38,8 @@ impl Server {
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await? {
             if let Some((_, authority)) = line.split_once("gateway on http://") {
-                return Ok(Self { authority: authority.trim().to_owned(), child });
+                let authority = authority.trim().to_owned();
+                return Ok(Self { child, authority });
             }
         }
         Err("cairn up ended before it served".into())

@@ -1,6 +1,7 @@
 //! What every command shares: runtimes, seams, listening, signals, stopping in order.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -177,9 +178,11 @@ pub(crate) struct Served {
     task: JoinHandle<()>,
 }
 
-#[expect(clippy::print_stdout, reason = "what people and scripts wait for")]
+/// Tells people and scripts what they wait for. A reader that has gone away (`cairn up | head -1`) is no reason to stop
+/// serving.
 pub(crate) fn announce(line: &str) {
-    println!("{line}");
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// Without identity, services are open to all who can connect: only where that was asked for by name.

@@ -152,6 +152,35 @@ async fn a_drain_lets_a_running_upload_finish_and_refuses_new_ones() {
 }
 
 #[tokio::test]
+async fn a_reader_of_standard_output_that_goes_away_does_not_end_the_service() {
+    let data = tempfile::tempdir().expect("a folder");
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = admin.local_addr().expect("bound").port();
+    drop(admin);
+    let any = "127.0.0.1:0";
+    let admin = format!("127.0.0.1:{port}");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(["up", "--open", "--listen", any, "--admin-listen", &admin, "--data"])
+        .arg(data.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    drop(child.stdout.take());
+    let admin = Http::new(admin.parse().expect("an address"));
+    eventually(30, "it is ready", async || {
+        match admin.request("GET", "/readyz").try_send().await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(format!("it answered {}", answer.status)),
+            Err(error) => Err(error),
+        }
+    })
+    .await;
+    assert!(child.try_wait().expect("a child").is_none(), "it has ended");
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+}
+
+#[tokio::test]
 async fn a_drain_does_not_wait_for_ever() {
     let mut up = small_chunks().flag("--drain-for", "1s").start().await;
     let running = half_an_upload(&up).await;
