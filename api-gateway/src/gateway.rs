@@ -1,5 +1,7 @@
 //! The composition root of a gateway.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use cairn_runtime::InvalidAddress;
@@ -25,6 +27,7 @@ pub struct Gateway {
     routes: Router,
     health: Health,
     nodes: Nodes,
+    uploads: Uploads,
 }
 
 impl Gateway {
@@ -56,13 +59,19 @@ impl Gateway {
         };
         let Seams { clock, entropy, .. } = seams;
         let guard = Guard { service: "gateway", clock, entropy };
+        let uploads = files.uploads.clone();
         let (routes, health) = routes(files, guard);
-        Ok(Self { routes, health, nodes })
+        Ok(Self { routes, health, nodes, uploads })
     }
 
     /// REST and gRPC on one port, told apart by the content type.
     pub fn routes(&self) -> Router {
         self.routes.clone()
+    }
+
+    /// Waits, at most `bound`, until what was broken off is given back. To be called when nothing is served any more.
+    pub async fn settled(&self, bound: Duration) {
+        self.uploads.settled(bound).await;
     }
 
     /// Tells gRPC clients whether the gateway serves.

@@ -6,7 +6,7 @@ use cairn_api_gateway::{Config, Gateway, GatewayMetrics, Seams};
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
 
 use crate::args::{Gateway as Args, GatewaySettings};
-use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, failed};
+use crate::process::{CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, announce, failed};
 
 /// Smallest upload budget: one large chunk.
 const LEAST_UPLOAD_BUDGET: u64 = cairn_core::chunking::LARGE_CHUNK_BYTES;
@@ -31,7 +31,9 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
         process.serve(args.admin_listen, operations, &process.control(), drain.watch()).await?;
     gateway.health().set_serving(true).await;
     announce(&format!("gateway on http://{}, health on http://{}", files.address, admin.address));
-    process.until_stopped(&drain, vec![files, admin]).await
+    let stopped = process.until_stopped(&drain, vec![files, admin]).await;
+    gateway.settled(SETTLE_BOUND).await;
+    stopped
 }
 
 /// Puts a gateway together.

@@ -41,6 +41,9 @@ pub(crate) const CHANNELS_PER_PEER: usize = 2;
 /// Threads for each node's disk. More let more fsyncs wait at once.
 pub(crate) const DISK_THREADS: usize = 8;
 
+/// Longest wait for aborts of uploads that were broken off by the end.
+pub(crate) const SETTLE_BOUND: Duration = Duration::from_secs(3);
+
 /// One process of Cairn.
 pub(crate) struct Process {
     /// For chunk bytes: gateways and nodes.
@@ -138,14 +141,16 @@ impl Process {
         stop_signal().await.map_err(failed("wait for signals"))?;
         tracing::info!("draining");
         drain.begin();
-        let finished = async {
+        let mut finished = std::pin::pin!(async {
             for one in served {
                 // A task that panicked has ended as well.
                 let _ = one.task.await;
             }
-        };
-        if self.clock.timeout(self.drain_for, finished).await.is_err() {
+        });
+        if self.clock.timeout(self.drain_for, finished.as_mut()).await.is_err() {
             tracing::warn!(waited = ?self.drain_for, "requests are broken off");
+            drain.finish();
+            finished.await;
         }
         drain.finish();
         Ok(())

@@ -8,7 +8,7 @@ use cairn_storage_node::StorageNode;
 
 use crate::args::Up as Args;
 use crate::node::NodePlace;
-use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind};
+use crate::process::{CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, announce, bind};
 use crate::{gateway, master, node};
 
 /// Names of services within the process.
@@ -60,6 +60,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     announce(&format!("fetch it:      curl -o FILE {url}/v1/files/NAME"));
 
     let stopped = process.until_stopped(&edge, vec![files, admin]).await;
+    gateway.settled(SETTLE_BOUND).await;
     inner.begin();
     inner.finish();
     for node in nodes {

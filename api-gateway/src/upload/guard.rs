@@ -2,6 +2,8 @@
 
 use cairn_runtime::{Clock, Spawner};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::session::Session;
 
@@ -11,11 +13,13 @@ pub(super) struct UploadGuard {
     session: Option<Session>,
     spawner: Spawner,
     renewing: Option<JoinHandle<()>>,
+    /// Whoever stops the gateway waits for it.
+    open: TaskTrackerToken,
 }
 
 impl UploadGuard {
-    pub(super) fn new(session: Session, spawner: Spawner) -> Self {
-        Self { session: Some(session), spawner, renewing: None }
+    pub(super) fn new(session: Session, spawner: Spawner, open: &TaskTracker) -> Self {
+        Self { session: Some(session), spawner, renewing: None, open: open.token() }
     }
 
     /// Keeps the lease for as long as the guard lives. What may hang is bounded elsewhere: a silent client by the idle
@@ -44,7 +48,9 @@ impl Drop for UploadGuard {
             renewing.abort();
         }
         let Some(session) = self.session.take() else { return };
+        let open = self.open.clone();
         self.spawner.spawn(async move {
+            let _open = open;
             match session.abort().await {
                 Ok(()) => tracing::debug!(upload = %session.upload, "upload given up"),
                 // The sweeper gives it up when its lease ends.

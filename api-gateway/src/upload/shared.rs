@@ -5,6 +5,7 @@ use crate::config::UploadConfig;
 use crate::master::Master;
 use crate::nodes::Nodes;
 use crate::seams::Seams;
+use tokio_util::task::TaskTracker;
 
 /// What all uploads share.
 pub(super) struct Shared {
@@ -13,4 +14,6 @@ pub(super) struct Shared {
     pub(super) nodes: Nodes,
     pub(super) uploads: Budget,
     pub(super) seams: Seams,
+    /// Uploads that are open, commits and aborts at work.
+    pub(super) open: TaskTracker,
 }

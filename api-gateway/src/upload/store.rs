@@ -1,10 +1,12 @@
 //! The steps of storing a file, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_core::chunking::MAX_FILE_BYTES;
 use cairn_core::ids::UploadId;
 use cairn_proto::WireError;
+use tokio_util::task::TaskTracker;
 
 use super::body::BodyReader;
 use super::chunks::Chunks;
@@ -34,7 +36,17 @@ impl std::fmt::Debug for Uploads {
 impl Uploads {
     pub(crate) fn new(config: UploadConfig, master: Master, nodes: Nodes, seams: Seams) -> Self {
         let uploads = Budget::new(config.budget_bytes, seams.clock.clone());
-        Self(Arc::new(Shared { config, master, nodes, uploads, seams }))
+        let open = TaskTracker::new();
+        Self(Arc::new(Shared { config, master, nodes, uploads, seams, open }))
+    }
+
+    /// Waits until no upload is open and all aborts are delivered, at most `bound`. To be called when no new uploads
+    /// come.
+    pub(crate) async fn settled(&self, bound: Duration) {
+        self.0.open.close();
+        if self.0.seams.clock.timeout(bound, self.0.open.wait()).await.is_err() {
+            tracing::warn!(open = self.0.open.len(), "uploads are left to the sweeper");
+        }
     }
 
     /// Stores a file: when this returns, it is fsynced on the copies that the answer names.
@@ -83,7 +95,8 @@ impl Uploads {
         let (length, start) = self.start(file, body).await?;
         let session = self.session(context);
         // Owned before the first call: a begin whose answer is lost is given back as well.
-        let mut guard = UploadGuard::new(session.clone(), shared.seams.spawner.clone());
+        let mut guard =
+            UploadGuard::new(session.clone(), shared.seams.spawner.clone(), &shared.open);
         let received = start.as_ref().map_or(0, |(gathered, _)| gathered.bytes);
         let begun = session.begin(file, length, received).await?;
         guard.keep_lease(begun.lease, shared.seams.clock.clone());

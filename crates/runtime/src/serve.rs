@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::drain::{Drained, Phase};
 use crate::listen::{Listen, Protocol, Rewound, sniff};
-use crate::{Clock, Owned, Spawner};
+use crate::{Clock, Spawner};
 
 /// Bounds on what clients may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +84,10 @@ pub async fn serve<L: Listen>(
         };
         tracing::trace!(%peer, "connection");
         let connection = connection.clone();
-        let task = spawner.spawn(async move {
+        spawner.spawn_in(&mut connections, async move {
             connection.run(io).await;
             drop(place);
         });
-        // A panic in a connection has been reported by the runtime and ends that connection alone.
-        connections.spawn(async move { drop(Owned::new(task).join().await) });
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
@@ -98,6 +96,8 @@ pub async fn serve<L: Listen>(
         () = finished => {}
         () = drained.reached(Phase::Stopped) => {}
     }
+    // Returns when what was broken off is gone as well, so that whoever waits may stop what it needed.
+    connections.shutdown().await;
 }
 
 #[derive(Clone)]
