@@ -17,7 +17,8 @@ pub struct UploadConfig {
     pub window_chunks: usize,
     /// How much of a body of unknown length is read before the master is asked. Default 8 MiB, one chunk.
     pub gather_bytes: u64,
-    /// Longest silence of a client within a body. Default 30 s; must be below the master's lease.
+    /// Longest silence of a client within a body. Longer bears worse networks; shorter frees memory and quota
+    /// sooner. Default 30 s.
     pub body_idle: Duration,
     /// How much of a refused body is read on, so that its client reads the answer. Default 8 MiB.
     pub refused_bytes: u64,

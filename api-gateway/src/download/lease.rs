@@ -9,7 +9,7 @@ use cairn_runtime::{Clock, Owned, Spawner};
 use super::locate::{What, locate};
 use crate::master::{CallContext, Master};
 
-/// A version must not ask for its lease more often than this.
+/// A master that gives shorter leases than this is not taken at its word.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 /// Asks again where the version lies, a few times within each lease, until it is dropped.

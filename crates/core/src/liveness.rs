@@ -1,10 +1,10 @@
 //! Whether a node is alive, judged from the time since it was last heard.
 //!
 //! ```text
-//!            register            silence > suspect_after      silence > down_after
-//! (unknown) ──────────► Joining      Up ────────────► Suspect ────────────► Down
-//!                          │          ▲                  │                   │
-//!                          └─ heard ──┴───── heard ──────┴────── heard ──────┘
+//!          master starts          silence > suspect_after      silence > down_after
+//! (known) ──────────────► Joining     Up ────────────► Suspect ────────────► Down
+//!                            │         ▲                  │                   │
+//!                            └─ heard ─┴────── heard ─────┴────── heard ──────┘
 //! ```
 //!
 //! Liveness is in memory at every master; nothing of it is written. A master that starts has heard nobody
