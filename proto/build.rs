@@ -6,8 +6,9 @@ use std::{env, fs};
 
 use prost::Message;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "cairn/v1/common.proto",
+    "cairn/v1/buckets.proto",
     "cairn/v1/master.proto",
     "cairn/v1/admin.proto",
     "cairn/v1/chunks.proto",

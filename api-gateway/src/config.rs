@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn_replicas::SaveBounds;
+use cairn_transport::Transport;
 
 /// Settings of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,9 @@ impl Default for DownloadConfig {
 pub struct Config {
     /// Where the chunk master is reached, e.g. `http://127.0.0.1:7000`.
     pub master: String,
+    /// How chunk bytes travel to and from nodes. Default the lane, which does less work for each byte; gRPC where a proxy
+    /// between gateway and nodes speaks nothing else.
+    pub transport: Transport,
     /// Uploads.
     pub upload: UploadConfig,
     /// Downloads.
@@ -85,6 +89,6 @@ impl Config {
     /// Defaults, with this master.
     pub fn with_master(master: impl Into<String>) -> Self {
         let (upload, download) = (UploadConfig::default(), DownloadConfig::default());
-        Self { master: master.into(), upload, download }
+        Self { master: master.into(), transport: Transport::Lane, upload, download }
     }
 }

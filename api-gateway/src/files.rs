@@ -1,5 +1,6 @@
 //! What REST and gRPC are two faces of.
 
+use crate::buckets::Buckets;
 use crate::download::Downloads;
 use crate::namespace::Namespace;
 use crate::upload::Uploads;
@@ -13,4 +14,6 @@ pub struct Files {
     pub downloads: Downloads,
     /// Lists and deletes files.
     pub namespace: Namespace,
+    /// Creates, shows, changes and deletes buckets.
+    pub buckets: Buckets,
 }

@@ -9,6 +9,8 @@ use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::ops::Readiness;
 use cairn_runtime::request::{Guard, guard};
 
+use crate::buckets::Buckets;
+use crate::buckets_grpc;
 use crate::config::Config;
 use crate::download::Downloads;
 use crate::files::Files;
@@ -41,7 +43,7 @@ impl Gateway {
             seams.clock.clone(),
             seams.entropy.clone(),
         );
-        let nodes = Nodes::new(seams.dialer.clone());
+        let nodes = Nodes::new(seams.dialer.clone(), config.transport);
         let (reports, delivery) = reports::channel(seams.metrics.clone());
         let Seams { clock, spawner, drained, .. } = &seams;
         spawner.spawn(nodes.clone().follow(master.clone(), clock.clone(), drained.clone()));
@@ -55,7 +57,8 @@ impl Gateway {
                 reports,
                 seams.clone(),
             ),
-            namespace: Namespace::new(master),
+            namespace: Namespace::new(master.clone()),
+            buckets: Buckets::new(master),
         };
         let Seams { clock, entropy, .. } = seams;
         let guard = Guard { service: "gateway", clock, entropy };
@@ -91,7 +94,8 @@ impl Gateway {
 
 fn routes(files: Files, with: Guard) -> (Router, Health) {
     let service = files_grpc::service(files.clone());
-    let (grpc, health) = GrpcServices::new().with(service).build(with.clone());
+    let buckets = buckets_grpc::service(files.buckets.clone());
+    let (grpc, health) = GrpcServices::new().with(service).with(buckets).build(with.clone());
     let rest = rest::routes(files).layer(from_fn_with_state(with, guard));
     (beside_http(grpc, rest), health)
 }

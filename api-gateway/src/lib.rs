@@ -4,8 +4,11 @@
 //! rest/  files_grpc  ─► upload/    ─► master (begin … commit) and nodes (chunk bytes)
 //!                    ─► download/  ─► master (locate) and nodes
 //!                    ─► namespace  ─► master (list, delete)
+//! rest/bucket/  buckets_grpc  ─► buckets  ─► master
 //! ```
 
+pub mod buckets;
+pub mod buckets_grpc;
 mod budget;
 mod config;
 pub mod download;

@@ -7,9 +7,12 @@ use clap::{Parser, ValueEnum};
 /// Measures Cairn, and nginx beside it.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct Args {
-    /// The binary to measure
-    #[arg(long, default_value = "target/release/cairn")]
-    pub(crate) cairn: PathBuf,
+    /// The binary to measure; the one beside this program, when not given
+    #[arg(long)]
+    pub(crate) cairn: Option<PathBuf>,
+    /// A few seconds of everything, with every byte checked: says whether it works, not how fast
+    #[arg(long, conflicts_with_all = ["sizes", "bytes", "files", "rounds", "interface", "copies", "verify"])]
+    pub(crate) smoke: bool,
     /// Where both sides keep their data; a folder of its own is made in it
     #[arg(long, default_value = "target")]
     pub(crate) dir: PathBuf,
@@ -28,9 +31,9 @@ pub(crate) struct Args {
     /// Rounds; the figures are medians
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
-    /// Which interface of Cairn
-    #[arg(long, value_enum, default_value_t = Interface::Rest)]
-    pub(crate) interface: Interface,
+    /// Which interfaces of Cairn
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "rest")]
+    pub(crate) interface: Vec<Interface>,
     /// Storage nodes
     #[arg(long, default_value_t = 3)]
     pub(crate) nodes: u32,
@@ -43,6 +46,33 @@ pub(crate) struct Args {
     /// Check every byte that comes back (costs the client's CPU time)
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+impl Args {
+    /// What `--smoke` stands for: one, several and many chunks over both interfaces.
+    pub(crate) fn settled(self) -> Self {
+        if !self.smoke {
+            return self;
+        }
+        Self {
+            sizes: vec![4 << 10, 1 << 20, 20 << 20],
+            bytes: 40 << 20,
+            files: 50,
+            rounds: 1,
+            interface: vec![Interface::Rest, Interface::Grpc],
+            copies: 2,
+            verify: true,
+            ..self
+        }
+    }
+
+    /// The binary to measure.
+    pub(crate) fn binary(&self) -> std::io::Result<PathBuf> {
+        match &self.cairn {
+            Some(path) => Ok(path.clone()),
+            None => Ok(std::env::current_exe()?.with_file_name("cairn")),
+        }
+    }
 }
 
 /// How Cairn is spoken to.

@@ -9,6 +9,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// Peak of resident memory in bytes, since its start.
     pub(crate) peak_bytes: u64,
+    /// How often it made something durable; nothing when it does not tell.
+    pub(crate) fsyncs: Option<u64>,
 }
 
 /// One load.
@@ -43,6 +45,11 @@ impl Figures {
     /// CPU seconds of the servers for each 1000 operations.
     pub(crate) fn cpu_per_thousand(&self) -> f64 {
         self.cost.cpu.as_secs_f64() / (self.operations as f64 / 1000.0)
+    }
+
+    /// How often the servers made something durable for each operation.
+    pub(crate) fn fsyncs_per_operation(&self) -> Option<f64> {
+        self.cost.fsyncs.map(|fsyncs| fsyncs as f64 / self.operations as f64)
     }
 
     /// The latency that `share` of the operations did not exceed, in milliseconds.

@@ -60,7 +60,12 @@ impl Client for Grpc {
                 Ok(0)
             }
             Operation::List => {
-                self.client.list(v1::ListFilesRequest::default()).await?;
+                let page = self.client.list(v1::ListFilesRequest::default()).await?.into_inner();
+                let first = page.files.first();
+                let right = first.is_some_and(|f| f.length == size && f.key == format!("{:08}", 0));
+                if self.verify && !right {
+                    return Err(format!("the list begins with {first:?}").into());
+                }
                 Ok(0)
             }
         }

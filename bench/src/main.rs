@@ -25,10 +25,10 @@ use clap::Parser;
 
 #[expect(clippy::print_stderr, reason = "a command-line program")]
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse().settled();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = match runtime {
-        Ok(runtime) => runtime.block_on(round::run(&args)),
+        Ok(runtime) => runtime.block_on(run(&args)),
         Err(error) => Err(error.into()),
     };
     match ran {
@@ -38,4 +38,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(args: &Args) -> Result<(), load::Failure> {
+    for interface in &args.interface {
+        round::run(args, *interface).await?;
+    }
+    Ok(())
 }

@@ -80,6 +80,20 @@ impl Rest {
         if received == size { Ok(size) } else { Err(format!("{received} bytes of {size}").into()) }
     }
 
+    async fn list(&mut self, path: String, size: u64) -> Result<u64, Failure> {
+        let answer = self.send(Method::GET, path, None, nothing()).await?;
+        expect(&answer, &[StatusCode::OK])?;
+        let page = answer.into_body().collect().await?.to_bytes();
+        if self.verify {
+            let page: serde_json::Value = serde_json::from_slice(&page)?;
+            let first = &page["files"][0];
+            if first["length"] != size || first["key"] != format!("{:08}", 0) {
+                return Err(format!("the list begins with {first}").into());
+            }
+        }
+        Ok(0)
+    }
+
     async fn discard(
         &mut self,
         method: Method,
@@ -91,6 +105,14 @@ impl Rest {
         answer.into_body().collect().await?;
         Ok(0)
     }
+}
+
+/// A small text by GET, e.g. metrics.
+pub(crate) async fn text(authority: &str, path: &str) -> Result<String, Failure> {
+    let mut rest = Rest::connect(authority, "", Noise::new(), false).await?;
+    let answer = rest.send(Method::GET, path.to_owned(), None, nothing()).await?;
+    expect(&answer, &[StatusCode::OK])?;
+    Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?)
 }
 
 /// hyper wants bodies that can be shared; this one is only ever owned.
@@ -147,7 +169,7 @@ impl Client for Rest {
             Operation::Delete => self.discard(Method::DELETE, path, StatusCode::NO_CONTENT).await,
             Operation::List => {
                 let path = format!("{}?list&limit={PAGE}", self.base.trim_end_matches('/'));
-                self.discard(Method::GET, path, StatusCode::OK).await
+                self.list(path, size).await
             }
         }
     }

@@ -30,20 +30,20 @@ struct Row {
 /// Lists are asked for this often.
 const LISTS: u64 = 100;
 
-/// Runs all rounds and prints the tables.
-pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
+/// Runs all rounds over one interface and prints the table.
+pub(crate) async fn run(args: &Args, interface: Interface) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("cairn-bench-").tempdir_in(&args.dir)?;
     let mut rows = rows(args);
     for round in 0..args.rounds {
         let folder = folder.path().join(round.to_string());
         std::fs::create_dir_all(&folder)?;
-        cairn_round(args, &folder.join("cairn"), &mut rows).await?;
+        cairn_round(args, interface, &folder.join("cairn"), &mut rows).await?;
         if args.nginx {
             nginx_round(args, &folder.join("nginx"), &mut rows).await?;
         }
         std::fs::remove_dir_all(&folder)?;
     }
-    print(args, &rows);
+    print(args, interface, &rows);
     Ok(())
 }
 
@@ -58,10 +58,15 @@ fn rows(args: &Args) -> Vec<Row> {
     args.sizes.iter().flat_map(|size| all.map(|operation| load(*size, operation))).collect()
 }
 
-async fn cairn_round(args: &Args, data: &Path, rows: &mut [Row]) -> Result<(), Failure> {
-    let server = Server::cairn(&args.cairn, data, args.nodes, args.copies).await?;
+async fn cairn_round(
+    args: &Args,
+    interface: Interface,
+    data: &Path,
+    rows: &mut [Row],
+) -> Result<(), Failure> {
+    let server = Server::cairn(&args.binary()?, data, args.nodes, args.copies).await?;
     let noise = Noise::new();
-    match args.interface {
+    match interface {
         Interface::Rest => {
             let base = "/v1/files/";
             let mut clients = rest_clients(args, &server, base, &noise).await?;
@@ -111,16 +116,18 @@ async fn measured<C: Client>(
     load: Load,
     sync: Option<&Path>,
 ) -> Result<Figures, Failure> {
-    let before = server.cost();
+    let before = server.cost().await?;
     let mut figures = load::run(clients, load.operation, load.amount).await?;
     if let Some(folder) = sync {
         let clock = Clock::system();
         nginx::sync(folder)?;
         figures.time += clock.monotonic();
     }
-    let after = server.cost();
+    let after = server.cost().await?;
     figures.cost.cpu = after.cpu.saturating_sub(before.cpu);
     figures.cost.peak_bytes = after.peak_bytes;
+    let fsyncs = after.fsyncs.zip(before.fsyncs);
+    figures.cost.fsyncs = fsyncs.map(|(after, before)| after.saturating_sub(before));
     Ok(figures)
 }
 
@@ -128,14 +135,19 @@ fn medians(figures: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
     median(figures.iter().map(of).collect())
 }
 
+fn fsyncs(figures: &[Figures]) -> String {
+    let told: Option<Vec<f64>> = figures.iter().map(Figures::fsyncs_per_operation).collect();
+    told.map_or_else(|| "–".to_owned(), |told| format!("{:.2}", median(told)))
+}
+
 #[expect(clippy::print_stdout, reason = "the result")]
-fn print(args: &Args, rows: &[Row]) {
-    let Args { concurrency, copies, nodes, rounds, interface, .. } = args;
+fn print(args: &Args, interface: Interface, rows: &[Row]) {
+    let Args { concurrency, copies, nodes, rounds, .. } = args;
     println!(
         "cairn up --nodes {nodes} --copies {copies}, {interface:?}, {concurrency} at once, medians of {rounds} rounds"
     );
     println!(
-        "{:>10} {:>6} {:>7} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} | {:>9} {:>8} {:>7}",
+        "{:>10} {:>6} {:>7} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} | {:>9} {:>8} {:>7}",
         "size",
         "what",
         "files",
@@ -146,7 +158,7 @@ fn print(args: &Args, rows: &[Row]) {
         "s/GB",
         "s/1000",
         "peak MiB",
-        "",
+        "fsyncs/op",
         "nginx",
         "s/GB",
         "ratio",
@@ -159,7 +171,7 @@ fn print(args: &Args, rows: &[Row]) {
         };
         let or_nothing = |value: f64| if moves { format!("{value:.2}") } else { "–".to_owned() };
         print!(
-            "{:>10} {:>6} {:>7} {:>9} {:>9.0} {:>8.2} {:>8.2} {:>8} {:>8.2} {:>9.0} {:>7} |",
+            "{:>10} {:>6} {:>7} {:>9} {:>9.0} {:>8.2} {:>8.2} {:>8} {:>8.2} {:>9.0} {:>9} |",
             amount.size,
             operation.to_string(),
             amount.files,
@@ -170,7 +182,7 @@ fn print(args: &Args, rows: &[Row]) {
             or_nothing(medians(cairn, Figures::cpu_per_gb)),
             medians(cairn, Figures::cpu_per_thousand),
             medians(cairn, |figures| figures.cost.peak_bytes as f64 / f64::from(1 << 20)),
-            "",
+            fsyncs(cairn),
         );
         if nginx.is_empty() {
             println!();

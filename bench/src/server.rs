@@ -17,6 +17,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where it is reached, e.g. `127.0.0.1:8080`.
     pub(crate) authority: String,
+    /// Where its metrics are; nothing when it has none.
+    admin: Option<String>,
 }
 
 impl Server {
@@ -36,10 +38,12 @@ impl Server {
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
+        let mut gateway = None;
         while let Some(line) = lines.next_line().await? {
-            if let Some((_, authority)) = line.split_once("gateway on http://") {
-                let authority = authority.trim().to_owned();
-                return Ok(Self { child, authority });
+            let address = |what| Some(line.split_once(what)?.1.trim().to_owned());
+            gateway = gateway.or(address("gateway on http://"));
+            if let (Some(authority), admin @ Some(_)) = (&gateway, address("admin on http://")) {
+                return Ok(Self { child, authority: authority.clone(), admin });
             }
         }
         Err("cairn up ended before it served".into())
@@ -47,19 +51,23 @@ impl Server {
 
     /// Takes a process that serves at `authority`.
     pub(crate) fn of(child: Child, authority: String) -> Self {
-        Self { child, authority }
+        Self { child, authority, admin: None }
     }
 
-    /// CPU time so far and peak memory, of the process and its children.
-    pub(crate) fn cost(&self) -> Cost {
-        let Some(parent) = self.child.id() else { return Cost::default() };
+    /// CPU time so far, peak memory and fsyncs so far, of the process and its children.
+    pub(crate) async fn cost(&self) -> Result<Cost, Failure> {
+        let Some(parent) = self.child.id() else { return Err("the server has ended".into()) };
         let mut total = Cost::default();
+        if let Some(admin) = &self.admin {
+            let metrics = crate::rest::text(admin, "/metrics").await?;
+            total.fsyncs = Some(FSYNC_COUNTERS.iter().map(|name| sum_of(&metrics, name)).sum());
+        }
         for pid in std::iter::once(parent).chain(children(parent)) {
             let cost = cost_of(pid).unwrap_or_default();
             total.cpu += cost.cpu;
             total.peak_bytes += cost.peak_bytes;
         }
-        total
+        Ok(total)
     }
 
     /// Asks it to end, and waits.
@@ -71,6 +79,20 @@ impl Server {
         self.child.wait().await?;
         Ok(())
     }
+}
+
+/// Counters of the services, over all nodes. A synced commit of the catalog is one fsync (redb, below 1 GiB).
+const FSYNC_COUNTERS: [&str; 2] =
+    ["cairn_node_fsync_duration_seconds_count", "cairn_master_store_synced_commits_total"];
+
+/// The sum of a counter over all its labels, in the text form of Prometheus.
+fn sum_of(metrics: &str, name: &str) -> u64 {
+    let value = |line: &str| {
+        let labels_and_value = line.strip_prefix(name)?;
+        let has_name = labels_and_value.starts_with(['{', ' ']);
+        labels_and_value.rsplit_once(' ')?.1.parse::<u64>().ok().filter(|_| has_name)
+    };
+    metrics.lines().filter_map(value).sum()
 }
 
 fn children(pid: u32) -> Vec<u32> {
@@ -89,5 +111,17 @@ fn cost_of(pid: u32) -> Option<Cost> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
-    Some(Cost { cpu, peak_bytes: kib << 10 })
+    Some(Cost { cpu, peak_bytes: kib << 10, fsyncs: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let text = "# HELP a_total A.\na_total{node=\"x y\"} 3\na_total{node=\"z\"} 4\na_total_more 9\na_total 1\n";
+        assert_eq!(sum_of(text, "a_total"), 8);
+        assert_eq!(sum_of(text, "b_total"), 0);
+    }
 }

@@ -1,15 +1,19 @@
 //! The command line. Every option can be given as `CAIRN_…` as well.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use cairn_core::names::Zone;
 use cairn_runtime::telemetry::LogFormat;
+use cairn_transport::Transport;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::admin::args::Admin;
 use crate::client::args::{Cat, Get, Healthcheck, Ls, Put, Rm, Stat};
+use crate::client::bucket::args::Bucket;
 use crate::client::error::EXIT_CODES;
 use crate::shell::{Completions, Man};
 
@@ -43,7 +47,9 @@ pub(crate) enum Command {
     Stat(Stat),
     /// Delete files and folders
     Rm(Rm),
-    /// Look after nodes, usage and limits
+    /// Create, list, change and delete buckets
+    Bucket(Bucket),
+    /// Look after nodes, usage, limits and tenants
     Admin(Admin),
     /// Say whether a service is ready
     Healthcheck(Healthcheck),
@@ -74,6 +80,25 @@ pub(crate) struct Common {
     /// How long running requests may take after a signal to stop
     #[arg(long, env = "CAIRN_DRAIN_FOR", default_value = "30s", value_parser = duration)]
     pub(crate) drain_for: Duration,
+    #[command(flatten)]
+    pub(crate) traces: TraceSettings,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct TraceSettings {
+    /// Send traces to this OpenTelemetry collector (OTLP over gRPC), http://HOST:4317; no traces, when not given
+    #[arg(long, env = "CAIRN_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Share of traces that are kept, 0 to 1; a client that sends a traceparent decides for its own
+    #[arg(long, env = "CAIRN_OTLP_SAMPLE", default_value_t = 1.0, value_name = "SHARE")]
+    pub(crate) otlp_sample: f64,
+    /// service.name of traces; cairn-up, cairn-gateway, cairn-master or cairn-node, when not given
+    #[arg(long, env = "CAIRN_OTLP_SERVICE", value_name = "NAME")]
+    pub(crate) otlp_service: Option<String>,
+    /// service.instance.id of traces; host name and process id, when not given
+    #[arg(long, env = "CAIRN_OTLP_INSTANCE", value_name = "NAME")]
+    pub(crate) otlp_instance: Option<String>,
 }
 
 /// How log lines look.
@@ -116,6 +141,36 @@ pub(crate) struct MasterSettings {
     /// Silence after which a node is treated as gone
     #[arg(long, env = "CAIRN_DOWN_AFTER", default_value = "30s", value_parser = duration)]
     pub(crate) down_after: Duration,
+    /// Keep the catalog in a PostgreSQL database instead of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE.
+    /// One master at a time for now. Others can read a password in the command line: use CAIRN_STORE or --config
+    #[arg(long, env = "CAIRN_STORE", hide_env_values = true, value_name = "URL")]
+    pub(crate) store: Option<StoreUrl>,
+    /// With --store: speak TLS with a server whose certificate is signed by an authority in this PEM file
+    #[arg(long, env = "CAIRN_STORE_CA", requires = "store", value_name = "FILE")]
+    pub(crate) store_ca: Option<PathBuf>,
+}
+
+/// Where a database is, possibly with a password, which `Debug` does not show.
+#[derive(Clone)]
+pub(crate) struct StoreUrl(pub(crate) String);
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreUrl")
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = ["postgres://", "postgresql://"];
+        if known.iter().any(|scheme| text.starts_with(scheme)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("use postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
+        }
+    }
 }
 
 /// What a gateway can be told.
@@ -140,6 +195,14 @@ pub(crate) struct NodeSettings {
     pub(crate) capacity: Option<u64>,
 }
 
+/// How services exchange chunks.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub(crate) struct TransferSettings {
+    /// How chunk bytes travel between services: lane (plain HTTP/1.1, less work for each byte) or grpc
+    #[arg(long, env = "CAIRN_CHUNK_TRANSPORT", default_value = "lane", value_name = "TRANSPORT")]
+    pub(crate) chunk_transport: Transport,
+}
+
 /// Options of `cairn up`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Up {
@@ -153,10 +216,10 @@ pub(crate) struct Up {
     #[arg(long, env = "CAIRN_ZONES", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) zones: Option<u32>,
     /// Where files are served
-    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where administration, health and metrics are served
-    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR", value_parser = address)]
     pub(crate) admin_listen: SocketAddr,
     #[command(flatten)]
     pub(crate) master: MasterSettings,
@@ -165,6 +228,8 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) node: NodeSettings,
     #[command(flatten)]
+    pub(crate) transfer: TransferSettings,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
@@ -172,16 +237,18 @@ pub(crate) struct Up {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Gateway {
     /// Where files are served
-    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where health and metrics are served
-    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR", value_parser = address)]
     pub(crate) admin_listen: SocketAddr,
     /// Where the chunk master is reached
     #[arg(long, env = "CAIRN_MASTER", default_value = "http://127.0.0.1:7000", value_name = "URL")]
     pub(crate) master: String,
     #[command(flatten)]
     pub(crate) gateway: GatewaySettings,
+    #[command(flatten)]
+    pub(crate) transfer: TransferSettings,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -193,10 +260,10 @@ pub(crate) struct Master {
     #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data/master", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Where gateways and nodes call
-    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7000", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7000", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where administration, health and metrics are served
-    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR", value_parser = address)]
     pub(crate) admin_listen: SocketAddr,
     #[command(flatten)]
     pub(crate) settings: MasterSettings,
@@ -211,7 +278,7 @@ pub(crate) struct Node {
     #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data/node", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Where chunks, health and metrics are served
-    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7100", value_name = "ADDR")]
+    #[arg(long, env = "CAIRN_LISTEN", default_value = "127.0.0.1:7100", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// How others reach this node; http:// and the listening address, when not given
     #[arg(long, env = "CAIRN_ADVERTISE", value_name = "URL")]
@@ -225,10 +292,16 @@ pub(crate) struct Node {
     #[command(flatten)]
     pub(crate) settings: NodeSettings,
     #[command(flatten)]
+    pub(crate) transfer: TransferSettings,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "use IP:PORT, e.g. 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let rule = |error| format!("{error}: use a number and a unit, e.g. 500ms, 30s, 24h");
     humantime::parse_duration(text).map_err(rule)
 }
@@ -255,6 +328,7 @@ mod tests {
         assert_eq!(bytes("1024"), Ok(1024));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(address("127.0.0.1").is_err() && address("localhost:80").is_err());
         assert!(bytes("many").is_err());
         assert!(duration("soon").is_err());
     }

@@ -24,7 +24,12 @@ use clap::{Arg, ArgAction, Command};
 pub(crate) struct BadConfigFile(String);
 
 /// The option that names the file.
-const OPTION: &str = "config";
+pub(crate) const OPTION: &str = "config";
+
+/// True for the long options that are keys of a file.
+pub(crate) fn is_key(long: &str) -> bool {
+    ![OPTION, "help", "version"].contains(&long)
+}
 
 /// Adds what the file named by `--config` says to `arguments`, unless they or the environment say it already.
 pub(crate) fn merged(
@@ -91,7 +96,7 @@ fn arguments_of(
         let line = line.map_or(1, |line| line + 1);
         let option = service
             .get_arguments()
-            .find(|arg| arg.get_long() == Some(key) && key != OPTION)
+            .find(|arg| arg.get_long() == Some(key) && is_key(key))
             .ok_or_else(|| wrong(line, format!("unknown key {key:?}: {}", known(service))))?;
         if overridden(option) {
             continue;
@@ -104,6 +109,9 @@ fn arguments_of(
             (toml::Value::Integer(number), false) => {
                 arguments.push(format!("--{key}={number}").into());
             }
+            (toml::Value::Float(number), false) => {
+                arguments.push(format!("--{key}={number}").into());
+            }
             (_, true) => return Err(wrong(line, format!("{key} is true or false"))),
             (_, false) => return Err(wrong(line, format!("{key} is a text or a number"))),
         }
@@ -112,11 +120,8 @@ fn arguments_of(
 }
 
 fn known(service: &Command) -> String {
-    let mut names: Vec<_> = service
-        .get_arguments()
-        .filter_map(Arg::get_long)
-        .filter(|name| ![OPTION, "help", "version"].contains(name))
-        .collect();
+    let mut names: Vec<_> =
+        service.get_arguments().filter_map(Arg::get_long).filter(|name| is_key(name)).collect();
     names.sort_unstable();
     format!("use {}", names.join(", "))
 }
@@ -140,10 +145,11 @@ mod tests {
 
     #[test]
     fn keys_become_options() {
-        let read =
-            read("zone = \"rack-1\"\nopen = true\nopen-to-network = false\ncapacity = 1024\n");
+        let read = read(
+            "zone = \"rack-1\"\nopen = true\nopen-to-network = false\ncapacity = 1024\notlp-sample = 0.1\n",
+        );
         let read = read.expect("all known");
-        assert_eq!(read, ["--capacity=1024", "--open", "--zone=rack-1"]);
+        assert_eq!(read, ["--capacity=1024", "--open", "--otlp-sample=0.1", "--zone=rack-1"]);
     }
 
     #[test]

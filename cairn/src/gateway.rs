@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use cairn_api_gateway::{Config, Gateway, GatewayMetrics, Seams};
+use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
 
-use crate::args::{Gateway as Args, GatewaySettings};
+use crate::args::{Gateway as Args, GatewaySettings, TransferSettings};
 use crate::process::{CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, announce, failed};
 
 /// Smallest upload budget: one large chunk.
@@ -14,7 +16,7 @@ const LEAST_UPLOAD_BUDGET: u64 = cairn_core::chunking::LARGE_CHUNK_BYTES;
 const LEAST_DOWNLOAD_BUDGET: u64 = 8 << 20;
 
 pub(crate) fn run(args: &Args) -> Result<(), StartError> {
-    let process = Process::start(&args.common, &[args.listen, args.admin_listen])?;
+    let process = Process::start("gateway", &args.common, &[args.listen, args.admin_listen])?;
     let ended = process.run(serve(&process, args));
     process.end();
     ended
@@ -22,11 +24,13 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
 
 async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
-    let dialer: Dialer = Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER));
-    let gateway = build(process, &args.master, &args.gateway, dialer, drain.watch())?;
+    let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
+    let settings = (&args.gateway, args.transfer);
+    let gateway = build(process, &args.master, settings, dialer, drain.watch())?;
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
-    let files =
-        process.serve(args.listen, gateway.routes(), &process.data(), drain.watch()).await?;
+    let operations = process.measured("admin", operations_route, operations);
+    let routes = routes(process, &gateway);
+    let files = process.serve(args.listen, routes, &process.data(), drain.watch()).await?;
     let admin =
         process.serve(args.admin_listen, operations, &process.control(), drain.watch()).await?;
     gateway.health().set_serving(true).await;
@@ -36,15 +40,21 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     stopped
 }
 
+/// What clients call.
+pub(crate) fn routes(process: &Process, gateway: &Gateway) -> Router {
+    process.measured("gateway", cairn_api_gateway::rest::route, gateway.routes())
+}
+
 /// Puts a gateway together.
 pub(crate) fn build(
     process: &Process,
     master: &str,
-    settings: &GatewaySettings,
+    (settings, transfer): (&GatewaySettings, TransferSettings),
     dialer: Dialer,
     drained: Drained,
 ) -> Result<Gateway, StartError> {
     let mut config = Config::with_master(master);
+    config.transport = transfer.chunk_transport;
     config.upload.budget_bytes =
         at_least("--upload-budget", settings.upload_budget, LEAST_UPLOAD_BUDGET)?;
     config.download.budget_bytes =

@@ -14,6 +14,8 @@ mod admin;
 mod args;
 mod client;
 mod config_file;
+#[cfg(test)]
+mod docs;
 mod gateway;
 mod human;
 mod master;
@@ -84,6 +86,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Ls(ls) => client::ls(&ls)?,
         Command::Stat(stat) => client::stat(&stat)?,
         Command::Rm(rm) => client::rm(&rm)?,
+        Command::Bucket(bucket) => client::bucket(&bucket)?,
         Command::Admin(admin) => admin::run(&admin)?,
         Command::Healthcheck(check) => client::healthcheck(&check)?,
         Command::Completions(completions) => shell::completions(&completions)?,

@@ -1,25 +1,26 @@
 //! `cairn master`, and the master within `cairn up`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
 use cairn_chunk_master::{ChunkMaster, Config, Seams};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::liveness::LivenessBounds;
-use cairn_kv::{Kv, RedbConfig};
+use cairn_kv::{Kv, OpenError, PostgresConfig, RedbConfig};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
+use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, NetworkDial, ops};
 
-use crate::args::{Master as Args, MasterSettings};
+use crate::args::{Master as Args, MasterSettings, StoreUrl};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, failed};
 
 /// The catalog's file within the master's folder.
 const CATALOG_FILE: &str = "catalog.redb";
 
 pub(crate) fn run(args: &Args) -> Result<(), StartError> {
-    let process = Process::start(&args.common, &[args.listen, args.admin_listen])?;
+    let process = Process::start("master", &args.common, &[args.listen, args.admin_listen])?;
     let ended = process.run(serve(&process, args));
     process.end();
     ended
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
 
 async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
-    let dialer: Dialer = Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER));
+    let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
     let master = Running::start(process, &args.data, &args.settings, dialer).await?;
     let (calls, calls_health) = master.routes(process);
     let (admin, admin_health) = master.admin_routes(process);
@@ -58,11 +59,10 @@ impl Running {
         dialer: Dialer,
     ) -> Result<Self, StartError> {
         let config = config(settings)?;
-        let making = format!("make the folder {}", data.display());
-        fs::create_dir_all(data).map_err(failed(making))?;
-        let path = data.join(CATALOG_FILE);
-        let opening = format!("open the catalog {}", path.display());
-        let kv = Kv::redb(&path, RedbConfig::default()).map_err(failed(opening))?;
+        let kv = match &settings.store {
+            None => open_file(data)?,
+            Some(url) => open_database(process, url, settings.store_ca.clone())?,
+        };
         let seams = Seams {
             clock: process.clock.clone(),
             entropy: process.entropy.clone(),
@@ -87,7 +87,8 @@ impl Running {
     /// What gateways and nodes call.
     pub(crate) fn routes(&self, process: &Process) -> (Router, Health) {
         let services = GrpcServices::new().with(self.master.master_service());
-        services.build(process.guard("master"))
+        let (routes, health) = services.build(process.guard("master"));
+        (process.measured("master", operations_route, routes), health)
     }
 
     /// What operators call.
@@ -95,7 +96,8 @@ impl Running {
         let services = GrpcServices::new().with(self.master.admin_service());
         let (grpc, health) = services.build(process.guard("admin"));
         let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
-        (beside_http(grpc, operations), health)
+        let both = beside_http(grpc, operations);
+        (process.measured("admin", operations_route, both), health)
     }
 
     /// Stops the master and makes all that it knows durable.
@@ -103,6 +105,32 @@ impl Running {
         self.master.stop();
         self.kv.close().await.map_err(failed("close the catalog"))
     }
+}
+
+fn open_file(data: &Path) -> Result<Kv, StartError> {
+    let making = format!("make the folder {}", data.display());
+    fs::create_dir_all(data).map_err(failed(making))?;
+    let path = data.join(CATALOG_FILE);
+    Kv::redb(&path, RedbConfig::default()).map_err(|error| {
+        let advice = match error {
+            OpenError::InUse => {
+                ": another cairn uses it; stop that one, or name another folder with --data"
+            }
+            _ => "",
+        };
+        failed(format!("open the catalog {}", path.display()))(format!("{error}{advice}"))
+    })
+}
+
+fn open_database(
+    process: &Process,
+    url: &StoreUrl,
+    authority: Option<PathBuf>,
+) -> Result<Kv, StartError> {
+    let config = PostgresConfig::new(&url.0, authority)
+        .map_err(|error| StartError::Usage(format!("--store: {error}")))?;
+    Kv::postgres(config, process.clock.clone(), process.entropy.clone())
+        .map_err(failed("open the catalog in the database"))
 }
 
 fn config(settings: &MasterSettings) -> Result<Config, StartError> {

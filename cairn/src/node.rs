@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Uri;
 use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams, RealDisk};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
+use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
-use cairn_storage_node::{Config, NodeIdentity, Seams, StorageNode};
+use cairn_storage_node::{Config, DiskMetrics, MeteredDisk, NodeIdentity, Seams, StorageNode};
+use cairn_transport::lane;
 
-use crate::args::{Node as Args, NodeSettings};
+use crate::args::{Node as Args, NodeSettings, TransferSettings};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind, failed};
 
 /// Longest silence of a gateway within a chunk: longer than the gateway bears from its client, so that a slow client is
@@ -19,7 +22,7 @@ use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind, fai
 const BODY_IDLE: Duration = Duration::from_secs(90);
 
 pub(crate) fn run(args: &Args) -> Result<(), StartError> {
-    let process = Process::start(&args.common, &[args.listen])?;
+    let process = Process::start("node", &args.common, &[args.listen])?;
     let ended = process.run(serve(&process, args));
     process.end();
     ended
@@ -27,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
 
 async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
-    let dialer: Dialer = Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER));
+    let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
     let bound = bind(args.listen).await?;
     let address = bound.address;
     let place = NodePlace {
@@ -36,10 +39,16 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
         advertise: args.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
         master: &args.master,
     };
-    let node = open(process, place, &args.settings, dialer, drain.watch()).await?;
-    let (grpc, health) = routes(process, &node);
+    let settings = (&args.settings, args.transfer);
+    let node = open(process, place, settings, dialer, drain.watch()).await?;
+    let known = node.clone();
+    process.readiness.require("node", move || match known.registered() {
+        true => Ok(()),
+        false => Err("the master does not know the node".to_owned()),
+    });
+    let (grpc, lane, health) = routes(process, &node);
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
-    let both = beside_http(grpc, operations);
+    let both = measured(process, beside_http(grpc, operations.merge(lane)));
     let served = process.serve_on(bound, both, &process.data(), drain.watch());
     node.start();
     health.set_serving(true).await;
@@ -61,14 +70,16 @@ pub(crate) struct NodePlace<'a> {
 pub(crate) async fn open(
     process: &Process,
     place: NodePlace<'_>,
-    settings: &NodeSettings,
+    (settings, transfer): (&NodeSettings, TransferSettings),
     dialer: Dialer,
     drained: Drained,
 ) -> Result<StorageNode, StartError> {
     let doing = || format!("open the storage node in {}", place.data.display());
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(place.data).map_err(failed(doing()))?);
-    let blocking = process.disk()?;
+    let disk = Arc::new(RealDisk::open(place.data).map_err(failed(doing()))?);
     let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
+    let syncs = DiskMetrics::new(clock.clone());
+    let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(disk, syncs.clone()));
+    let blocking = process.disk()?;
     let config = FileStoreConfig { capacity: settings.capacity, ..FileStoreConfig::default() };
     let seams = FileStoreSeams {
         disk: Arc::clone(&disk),
@@ -85,16 +96,34 @@ pub(crate) async fn open(
     let mut config = Config::new(identity, place.advertise, place.master.to_owned());
     config.zone = place.zone.to_owned();
     config.body_idle = BODY_IDLE;
+    config.transport = transfer.chunk_transport;
     let hashing = process.hashing()?;
     let seams = Seams { clock, entropy, spawner: process.control(), hashing, dialer, drained };
     let built = process.metrics.register(|registry| {
         let label = (Cow::Borrowed("node"), Cow::Owned(id.to_string()));
-        StorageNode::build(config, store, seams, registry.sub_registry_with_label(label))
+        let registry = registry.sub_registry_with_label(label);
+        syncs.register(registry);
+        StorageNode::build(config, store, seams, registry)
     });
     built.map_err(failed("reach the master"))
 }
 
-/// What gateways, the master and other nodes call.
-pub(crate) fn routes(process: &Process, node: &StorageNode) -> (Router, Health) {
-    GrpcServices::new().with(node.chunks_service()).build(process.guard("node"))
+/// Counts the requests of a node.
+pub(crate) fn measured(process: &Process, routes: Router) -> Router {
+    process.measured("node", route, routes)
+}
+
+/// The routes that a node has; every chunk is one of them.
+fn route(uri: &Uri) -> &'static str {
+    match uri.path().starts_with(lane::CHUNKS) {
+        true => "/chunks/{id}",
+        false => operations_route(uri),
+    }
+}
+
+/// What gateways, the master and other nodes call: gRPC, the lane beside it, and what tells clients of their health.
+pub(crate) fn routes(process: &Process, node: &StorageNode) -> (Router, Router, Health) {
+    let grpc = GrpcServices::new().with(node.chunks_service());
+    let (grpc, health) = grpc.build(process.guard("node"));
+    (grpc, node.lane(process.guard("node")), health)
 }

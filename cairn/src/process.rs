@@ -1,23 +1,28 @@
 //! What every command shares: runtimes, seams, listening, signals, stopping in order.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::Router;
+use cairn_runtime::measure::RequestMetrics;
 use cairn_runtime::ops::{Metrics, Readiness};
 use cairn_runtime::request::Guard;
+use cairn_runtime::telemetry::{self, SpanCounts, Traces, TracesConfig};
 use cairn_runtime::{
-    Blocking, Clock, Drain, Drained, Entropy, ServeLimits, Spawner, serve, telemetry,
+    Blocking, Clock, Dialer, Drain, Drained, Entropy, ServeLimits, Spawner, TracedDial, serve,
 };
+use http::Uri;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::args::Common;
+use crate::args::{Common, TraceSettings};
 
 /// Why a command ended without having done its work.
 #[derive(Debug, thiserror::Error)]
@@ -54,28 +59,61 @@ pub(crate) struct Process {
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
+    requests: RequestMetrics,
+    traces: Option<Traces>,
     drain_for: Duration,
 }
 
 impl Process {
-    /// Checks that the command is allowed to serve, sets up logs and runtimes.
-    pub(crate) fn start(common: &Common, listen: &[SocketAddr]) -> Result<Self, StartError> {
+    /// Checks that the command is allowed to serve, sets up logs, traces and runtimes. `service` is the command's name.
+    pub(crate) fn start(
+        service: &str,
+        common: &Common,
+        listen: &[SocketAddr],
+    ) -> Result<Self, StartError> {
         allowed(common, listen)?;
-        let log_error = |error: telemetry::LogError| StartError::Usage(error.to_string());
-        telemetry::init(common.log_format.into(), &common.log).map_err(log_error)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let data = runtime("cairn-data", cores)?;
         let control = runtime("cairn-control", 1)?;
         let clock = data.block_on(async { Clock::system() });
+        let metrics = Metrics::default();
+        let spawner = Spawner::on(data.handle().clone());
+        let traces = traces(service, &common.traces, &metrics, &clock, &spawner)?;
+        telemetry::init(common.log_format.into(), &common.log, traces.as_ref())
+            .map_err(|error| StartError::Usage(error.to_string()))?;
+        let requests = metrics.register(|registry| {
+            cairn_runtime::process_metrics::register(registry, &clock);
+            RequestMetrics::register(registry)
+        });
         Ok(Self {
             data,
             control,
             clock,
             entropy: Entropy::from_system().map_err(failed("start"))?,
-            metrics: Metrics::default(),
+            metrics,
             readiness: Readiness::default(),
+            requests,
+            traces,
             drain_for: common.drain_for,
         })
+    }
+
+    /// Dials through `dialer`; calls carry the trace of their request, when there are traces.
+    pub(crate) fn traced(&self, dialer: Dialer) -> Dialer {
+        match self.traces {
+            Some(_) => Arc::new(TracedDial::new(dialer)),
+            None => dialer,
+        }
+    }
+
+    /// Counts the requests that `routes` get. `route` names the route of a plain HTTP request.
+    pub(crate) fn measured(
+        &self,
+        service: &'static str,
+        route: fn(&Uri) -> &'static str,
+        routes: Router,
+    ) -> Router {
+        self.requests.around(service, route, self.clock.clone(), routes)
     }
 
     pub(crate) fn data(&self) -> Spawner {
@@ -156,11 +194,41 @@ impl Process {
         Ok(())
     }
 
-    /// Ends what still runs.
+    /// Sends the last traces and ends what still runs.
     pub(crate) fn end(self) {
+        if let Some(traces) = self.traces {
+            self.data.block_on(traces.end());
+        }
         self.control.shutdown_timeout(Duration::from_secs(1));
         self.data.shutdown_timeout(Duration::from_secs(1));
     }
+}
+
+fn traces(
+    service: &str,
+    settings: &TraceSettings,
+    metrics: &Metrics,
+    clock: &Clock,
+    spawner: &Spawner,
+) -> Result<Option<Traces>, StartError> {
+    let start = |registry: &mut Registry| {
+        let counts = SpanCounts::register(registry);
+        let Some(endpoint) = settings.otlp_endpoint.clone() else { return Ok(None) };
+        let config = TracesConfig {
+            endpoint,
+            sample: settings.otlp_sample,
+            service: settings.otlp_service.clone().unwrap_or_else(|| format!("cairn-{service}")),
+            instance: settings.otlp_instance.clone().unwrap_or_else(instance),
+        };
+        Traces::start(&config, counts, clock.clone(), spawner).map(Some)
+    };
+    metrics.register(start).map_err(|error| StartError::Usage(error.to_string()))
+}
+
+/// Tells processes apart, also several on one host.
+fn instance() -> String {
+    let host = rustix::system::uname();
+    format!("{}:{}", host.nodename().to_string_lossy(), std::process::id())
 }
 
 /// A listener that serves nothing yet.
@@ -172,7 +240,12 @@ pub(crate) struct Bound {
 /// Takes an address; port 0 takes a free port.
 pub(crate) async fn bind(listen: SocketAddr) -> Result<Bound, StartError> {
     let listener = TcpListener::bind(listen).await;
-    let listener = listener.map_err(failed(format!("listen on {listen}")))?;
+    let taken = "another program listens there: stop it, or choose another address or port 0";
+    let listener = listener.map_err(|error| {
+        let in_use = error.kind() == ErrorKind::AddrInUse;
+        let cause = if in_use { taken.to_owned() } else { error.to_string() };
+        failed(format!("listen on {listen}"))(cause)
+    })?;
     let address = listener.local_addr().map_err(failed("read the listening address"))?;
     Ok(Bound { listener, address })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_runtime::grpc::beside_http;
 use cairn_runtime::{Dialer, Drain, LocalDial, NetworkDial};
 use cairn_storage_node::StorageNode;
 
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
         );
         return Err(StartError::Usage(problem));
     }
-    let process = Process::start(&args.common, &[args.listen, args.admin_listen])?;
+    let process = Process::start("up", &args.common, &[args.listen, args.admin_listen])?;
     let ended = process.run(serve(&process, args));
     process.end();
     ended
@@ -37,18 +38,20 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     // The gateway lets its requests finish before what they need is told to stop.
     let (edge, inner) = (Drain::default(), Drain::default());
     let local = Arc::new(LocalDial::new(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER))));
-    let dialer: Dialer = Arc::clone(&local) as Dialer;
+    let dialer = process.traced(Arc::clone(&local) as Dialer);
 
     let master_data = args.data.join("master");
     let master =
         master::Running::start(process, &master_data, &args.master, Arc::clone(&dialer)).await?;
     let (calls, _) = master.routes(process);
     local.add(MASTER, calls, process.control());
-    let nodes = nodes(process, args, &local, &inner).await?;
-    let gateway = gateway::build(process, MASTER, &args.gateway, dialer, edge.watch())?;
+    let nodes = nodes(process, args, &local, &dialer, &inner).await?;
+    let settings = (&args.gateway, args.transfer);
+    let gateway = gateway::build(process, MASTER, settings, dialer, edge.watch())?;
 
     let (operations, admin_health) = master.admin_routes(process);
-    let files = process.serve_on(files, gateway.routes(), &process.data(), edge.watch());
+    let files =
+        process.serve_on(files, gateway::routes(process, &gateway), &process.data(), edge.watch());
     let admin = process.serve_on(admin, operations, &process.control(), edge.watch());
     ready(process, &master, args.nodes).await?;
     gateway.health().set_serving(true).await;
@@ -73,7 +76,8 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
 async fn nodes(
     process: &Process,
     args: &Args,
-    local: &Arc<LocalDial>,
+    local: &LocalDial,
+    dialer: &Dialer,
     drain: &Drain,
 ) -> Result<Vec<StorageNode>, StartError> {
     let zones = args.zones.unwrap_or(args.nodes);
@@ -85,9 +89,11 @@ async fn nodes(
             advertise: node_address(n),
             master: MASTER,
         };
-        let dialer: Dialer = Arc::clone(local) as Dialer;
-        let node = node::open(process, place, &args.node, dialer, drain.watch()).await?;
-        let (routes, _) = node::routes(process, &node);
+        let dialer = Arc::clone(dialer);
+        let settings = (&args.node, args.transfer);
+        let node = node::open(process, place, settings, dialer, drain.watch()).await?;
+        let (grpc, lane, _) = node::routes(process, &node);
+        let routes = node::measured(process, beside_http(grpc, lane));
         local.add(node_address(n), routes, process.data());
         node.start();
         nodes.push(node);

@@ -5,7 +5,15 @@ use cairn_core::quota::{Account, AccountMismatch, Amount, Measure};
 use cairn_kv::{Read, Txn};
 
 use crate::catalog::{Scope, record};
-use crate::error::{CatalogError, QuotaExceeded};
+use crate::error::{CatalogError, QuotaExceeded, operation_error};
+
+operation_error! {
+    /// Why condemned data does not count again.
+    RestoreError {
+        Catalog(CatalogError),
+        Quota(QuotaExceeded),
+    }
+}
 
 /// The accounts of a tenant, a user and a bucket, loaded in a transaction.
 #[derive(Debug)]
@@ -76,7 +84,6 @@ impl Accounts {
     }
 
     /// As [`Self::release`], but forgets the bucket: a bug on purpose, which the simulation must find.
-    #[cfg(feature = "seeded-bugs")]
     pub(crate) fn release_without_bucket(&mut self, amount: Amount) -> Result<(), CatalogError> {
         for (_, account) in &mut self.0[..2] {
             account.release(amount)?;
@@ -92,6 +99,13 @@ impl Accounts {
     /// Used → condemned.
     pub(crate) fn condemn(&mut self, amount: Amount) -> Result<(), CatalogError> {
         self.each(|account| account.condemn(amount))
+    }
+
+    /// Condemned → used, in all or none.
+    pub(crate) fn restore(&mut self, amount: Amount) -> Result<(), RestoreError> {
+        self.reserve(amount, Amount::ZERO)?;
+        self.each(|account| account.purge(amount))?;
+        Ok(self.settle(amount, amount)?)
     }
 
     /// Condemned → gone.

@@ -79,15 +79,44 @@ impl Config {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     #[cfg(feature = "seeded-bugs")]
-    pub(crate) seeded: Option<SeededBug>,
+    seeded: Option<SeededBug>,
+}
+
+impl Faults {
+    /// Whether `bug` was asked for: never in a release.
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn has(self, bug: SeededBug) -> bool {
+        self.seeded == Some(bug)
+    }
+
+    /// Whether `bug` was asked for: never in a release.
+    #[cfg(not(feature = "seeded-bugs"))]
+    pub(crate) fn has(self, _: SeededBug) -> bool {
+        false
+    }
 }
 
 /// Faults that the simulation can put in.
-#[cfg(feature = "seeded-bugs")]
+#[cfg_attr(
+    not(feature = "seeded-bugs"),
+    expect(unreachable_pub, reason = "only the simulation asks for them")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeededBug {
     /// An abort forgets to release the bucket's account.
     SkipRelease,
+    /// A commit takes what the version holds twice.
+    SettleTwice,
+    /// A commit does not look at its condition again: only the begin did.
+    ConditionOutside,
+    /// A commit is answered before it is durable.
+    BufferedCommit,
+    /// A delete is answered before it is durable.
+    BufferedDelete,
+    /// A purge does not ask who reads.
+    PurgeIgnoresReaders,
+    /// The sweep takes chunks of open uploads for orphans.
+    SweepOpenBlobs,
 }
 
 /// Milliseconds of a setting.

@@ -1,16 +1,18 @@
 //! What can go wrong: a struct per meaning, which knows its reason on the wire, and in each operation's
 //! file one enum of those that the operation can meet.
 
+use cairn_core::bucket::InvalidSetting;
 use cairn_core::ids::{CatalogId, NodeId, UploadId};
 use cairn_core::lifecycle::{BlobState, NoSuchStep};
-use cairn_core::names::{BucketName, ObjectKey};
-use cairn_core::object::ConditionFailed;
+use cairn_core::names::{BucketName, ObjectKey, TenantId};
+use cairn_core::object::{ConditionFailed, VersionId};
 use cairn_core::placement;
 use cairn_core::quota::{AccountMismatch, Exceeded, Measure};
 use cairn_kv::AccessError;
 use cairn_proto::{Reason, WireError};
 
 use crate::catalog::Scope;
+use crate::nodes::Spread;
 
 /// Declares an operation's error: an enum of structs, each with its own reason.
 macro_rules! operation_error {
@@ -79,14 +81,128 @@ impl WireError for CatalogError {
     }
 }
 
-/// There is no such bucket.
+/// There is no such bucket for what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no bucket {0}: create it, or use another")]
-pub(crate) struct BucketNotFound(pub(crate) BucketName);
+pub(crate) enum BucketNotFound {
+    #[error("there is no bucket {0}: use another, or create it")]
+    Absent(BucketName),
+    /// Nothing can be done in it any more.
+    #[error("bucket {0} is being deleted: use another")]
+    Deleting(BucketName),
+}
 
 impl WireError for BucketNotFound {
     fn reason(&self) -> Reason {
         Reason::BucketNotFound
+    }
+}
+
+/// A bucket of this name exists.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("bucket {0} exists: choose another name, or use it as it is")]
+pub(crate) struct BucketExists(pub(crate) BucketName);
+
+impl WireError for BucketExists {
+    fn reason(&self) -> Reason {
+        Reason::BucketExists
+    }
+}
+
+/// The bucket is being deleted: it cannot change, and its name is not free yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "bucket {0} is being deleted with its contents: wait until it is gone, or use another name"
+)]
+pub(crate) struct BucketDeleting(pub(crate) BucketName);
+
+impl WireError for BucketDeleting {
+    fn reason(&self) -> Reason {
+        Reason::BucketDeleting
+    }
+}
+
+/// Something is in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "bucket {bucket} holds {files} files, {uploads} open uploads and {condemned} deleted or replaced files that can \
+     come back: delete it with its contents to give them up"
+)]
+pub(crate) struct BucketNotEmpty {
+    pub(crate) bucket: BucketName,
+    pub(crate) files: u64,
+    pub(crate) uploads: u64,
+    pub(crate) condemned: u64,
+}
+
+impl WireError for BucketNotEmpty {
+    fn reason(&self) -> Reason {
+        Reason::BucketNotEmpty
+    }
+}
+
+/// A setting of a bucket breaks its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct SettingRefused(#[from] pub(crate) InvalidSetting);
+
+impl WireError for SettingRefused {
+    fn reason(&self) -> Reason {
+        Reason::InvalidField
+    }
+}
+
+/// There is no such tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no tenant {0}: create it first")]
+pub(crate) struct TenantNotFound(pub(crate) TenantId);
+
+impl WireError for TenantNotFound {
+    fn reason(&self) -> Reason {
+        Reason::TenantNotFound
+    }
+}
+
+/// A tenant of this name exists.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tenant {0} exists: choose another name, or use it as it is")]
+pub(crate) struct TenantExists(pub(crate) TenantId);
+
+impl WireError for TenantExists {
+    fn reason(&self) -> Reason {
+        Reason::TenantExists
+    }
+}
+
+/// The tenant has buckets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tenant {0} has buckets, among them {1}: delete them first")]
+pub(crate) struct TenantNotEmpty(pub(crate) TenantId, pub(crate) BucketName);
+
+impl WireError for TenantNotEmpty {
+    fn reason(&self) -> Reason {
+        Reason::TenantNotEmpty
+    }
+}
+
+/// The tenant of open mode stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("tenant: the tenant `default` cannot be deleted: everyone belongs to it in open mode")]
+pub(crate) struct TenantStays;
+
+impl WireError for TenantStays {
+    fn reason(&self) -> Reason {
+        Reason::InvalidField
+    }
+}
+
+/// The nodes were chosen for another policy than counts now: they are chosen again, a bounded number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the policy of the bucket changes too often: try again later")]
+pub(crate) struct PlacedOtherwise(pub(crate) Spread);
+
+impl WireError for PlacedOtherwise {
+    fn reason(&self) -> Reason {
+        Reason::Busy
     }
 }
 
@@ -101,6 +217,33 @@ pub(crate) struct ObjectNotFound {
 impl WireError for ObjectNotFound {
     fn reason(&self) -> Reason {
         Reason::ObjectNotFound
+    }
+}
+
+/// There is no such version, or it is not condemned, or its purge has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("version {0} is not among the deleted ones: it is current, or purged, or never was")]
+pub(crate) struct VersionNotCondemned(pub(crate) VersionId);
+
+impl WireError for VersionNotCondemned {
+    fn reason(&self) -> Reason {
+        Reason::ObjectNotFound
+    }
+}
+
+/// The name has a current version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "file {key:?} in bucket {bucket} exists: delete it first, then bring the other version back"
+)]
+pub(crate) struct NameTaken {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+}
+
+impl WireError for NameTaken {
+    fn reason(&self) -> Reason {
+        Reason::ObjectExists
     }
 }
 
@@ -175,12 +318,18 @@ impl WireError for QuotaExceeded {
     }
 }
 
-/// Too few nodes take chunks.
+/// The nodes that take chunks now do not suffice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: try again later")]
-pub(crate) struct TooFewNodes(#[from] pub(crate) placement::TooFewNodes);
+pub(crate) enum NotPlaced {
+    #[error("{0}: try again later")]
+    Nodes(#[from] placement::TooFewNodes),
+    #[error(
+        "copies can be placed in {found} zones, the bucket wants {wanted}: try again later, or change the bucket"
+    )]
+    Zones { wanted: u32, found: u32 },
+}
 
-impl WireError for TooFewNodes {
+impl WireError for NotPlaced {
     fn reason(&self) -> Reason {
         Reason::TooFewNodes
     }
@@ -262,6 +411,8 @@ pub(crate) enum Incomplete {
     LengthNotAnnounced { length: u64, announced: u64 },
     #[error("a chunk has {copies} durable copies, {wanted} are wanted")]
     CopiesMissing { copies: u32, wanted: u32 },
+    #[error("the copies of a chunk are in {zones} zones, {wanted} are wanted")]
+    ZonesMissing { zones: u32, wanted: u32 },
     #[error("a disk was replaced while the upload ran, and the upload is too large to count again")]
     DiskReplaced,
 }

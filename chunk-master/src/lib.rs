@@ -4,10 +4,11 @@
 //! rpc/    one file per call of cairn.v1.Master      wire ─► domain ─► one transaction ─► wire
 //! admin/  the calls of cairn.v1.Admin
 //!   │
-//!   ├─► upload/  object/   what a call does to the catalog, as pure bounded closures over a transaction
+//!   ├─► upload/  object/  bucket/   what a call does to the catalog, as pure bounded closures over a transaction
 //!   │        └─► catalog/  the records, one file each ─► cairn-kv
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
+//! audit/                   whether all records agree with each other
 //! ```
 //!
 //! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
@@ -17,7 +18,10 @@
 mod accounts;
 mod admin;
 mod answer;
+mod audit;
+mod bucket;
 mod catalog;
+mod census;
 mod config;
 mod error;
 mod master;
@@ -26,6 +30,7 @@ mod nodes;
 mod object;
 mod rpc;
 mod sweep;
+mod tenant;
 mod time;
 mod upload;
 
@@ -44,6 +49,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::service::AdminRpc;
+pub use audit::{Audit, audit};
 pub use config::Config;
 #[cfg(feature = "seeded-bugs")]
 pub use config::SeededBug;
@@ -106,6 +112,7 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         nodes: nodes::Registry::new(clock.clone(), config.liveness),
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
         sweeper: sweep::Sweeper::new(),
+        census: census::Round::default(),
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
@@ -132,19 +139,44 @@ impl ChunkMaster {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// The calls of `cairn.v1.Master` for callers in this process: as the service has them, without a wire.
+    pub fn calls(&self) -> MasterRpc {
+        MasterRpc(Arc::clone(&self.master))
+    }
+
+    /// The calls of `cairn.v1.Admin` for callers in this process.
+    pub fn admin(&self) -> AdminRpc {
+        AdminRpc(Arc::clone(&self.master))
+    }
+
     /// Shows the master's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut MetricsRegistry) {
         self.master.metrics.register(registry);
+        metrics::Metrics::register_store(self.master.kv.clone(), registry);
     }
 
-    /// Makes the standard bucket, reads the nodes from the catalog and starts the loops. To be called once.
+    /// [`Self::open`]s the catalog and starts the loops. To be called once.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn start(&self) -> Result<(), MasterError> {
+        self.open().await?;
+        let sweeping = Arc::clone(&self.master);
+        self.spawner.spawn(async move { sweep::run(&sweeping).await });
+        let watching = Arc::clone(&self.master);
+        self.spawner.spawn(async move { watch_liveness(&watching).await });
+        Ok(())
+    }
+
+    /// Makes the standard tenant and bucket of a new catalog and reads the nodes from the catalog: from here on calls are answered. Without the
+    /// loops that [`Self::start`] adds, sweeps happen only when [`Self::pass`] is called.
     ///
     /// # Errors
     /// [`MasterError`] when the store cannot be read or written.
-    pub async fn start(&self) -> Result<(), MasterError> {
+    pub async fn open(&self) -> Result<(), MasterError> {
         let master = &self.master;
         let drawn = CatalogId::from_uuid(master.entropy.uuid_v7(&master.clock));
-        let catalog = master::found_catalog(&master.kv, drawn).await;
+        let catalog = master::found_catalog(&master.kv, drawn, master.time.wall_ms()).await;
         let catalog = catalog.map_err(MasterError::new("read or make the catalog"))?;
         master.catalog.get_or_init(|| catalog);
         let mut after = None;
@@ -157,10 +189,6 @@ impl ChunkMaster {
             }
             master.nodes.load(nodes);
         }
-        let sweeping = Arc::clone(master);
-        self.spawner.spawn(async move { sweep::run(&sweeping).await });
-        let watching = Arc::clone(master);
-        self.spawner.spawn(async move { watch_liveness(&watching).await });
         self.ready.store(true, Ordering::Release);
         Ok(())
     }

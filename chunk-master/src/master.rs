@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use cairn_core::bucket::ClusterDefaults;
 use cairn_core::ids::{CatalogId, NodeId};
 use cairn_core::names::{BucketName, TenantId};
 use cairn_kv::{Durability, Kv, Snapshot, TransactError, Txn, ViewError};
@@ -12,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::answer;
-use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, record};
-use crate::config::{Config, millis};
+use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, Tenant, record};
+use crate::census::Round;
+use crate::config::{Config, SeededBug, millis};
 use crate::error::{CatalogError, operation_error};
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
+use crate::object::condemn::Moment;
 use crate::object::reads::ReadLeases;
 use crate::sweep::Sweeper;
 use crate::time::Time;
@@ -39,6 +42,7 @@ pub(crate) struct Master {
     pub(crate) nodes: Registry,
     pub(crate) peers: Peers,
     pub(crate) sweeper: Sweeper,
+    pub(crate) census: Round,
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,
@@ -61,7 +65,9 @@ impl Master {
         E: WireError + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
+        let begun = self.clock.monotonic();
         let done = self.kv.transact(durability, closure).await;
+        self.metrics.transacted(durability, self.clock.monotonic().saturating_sub(begun));
         done.map_err(answer::not_transacted)
     }
 
@@ -73,6 +79,22 @@ impl Master {
         F: FnMut(&Snapshot<'_>) -> Result<T, E> + Send + 'static,
     {
         self.kv.view(closure).await.map_err(answer::not_viewed)
+    }
+
+    /// How durable a change is before a client is told of it. `bug` is the fault on purpose by which it is not.
+    pub(crate) fn acknowledged(&self, bug: SeededBug) -> Durability {
+        if self.config.faults().has(bug) { Durability::Buffered } else { Durability::Synced }
+    }
+
+    /// What counts where a bucket says nothing.
+    pub(crate) fn defaults(&self) -> ClusterDefaults {
+        let Config { copies, condemn_for, .. } = self.config;
+        ClusterDefaults { copies, retention_ms: millis(condemn_for) }
+    }
+
+    /// Now, for what is condemned.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { now_ms: self.time.later_ms(), defaults: self.defaults() }
     }
 
     /// Wakes those who wait for quota.
@@ -89,20 +111,21 @@ impl Master {
 /// Nodes that one view reads at a start.
 const NODES_PER_VIEW: usize = 256;
 
-/// Makes the standard bucket and the catalog's identity unless they are there. `drawn` is the id of a new catalog.
+/// Makes the catalog's identity with the standard tenant and bucket, unless it is there. `drawn` is the id of a new
+/// catalog. A bucket that was deleted since does not come back.
 pub(crate) async fn found_catalog(
     kv: &Kv,
     drawn: CatalogId,
+    created_ms: u64,
 ) -> Result<CatalogId, TransactError<LoadError>> {
     let closure = move |txn: &mut Txn<'_>| -> Result<CatalogId, LoadError> {
-        let key = BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() };
-        if record::get::<Bucket>(txn, &key)?.is_none() {
-            record::put(txn, &key, &Bucket::default())?;
-        }
         if let Some(Identity(catalog)) = record::get(txn, &())? {
             return Ok(catalog);
         }
         record::put(txn, &(), &Identity(drawn))?;
+        record::put(txn, &TenantId::standard(), &Tenant { created_ms })?;
+        let key = BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() };
+        record::put(txn, &key, &Bucket { created_ms, ..Bucket::default() })?;
         Ok(drawn)
     };
     kv.transact(Durability::Synced, closure).await

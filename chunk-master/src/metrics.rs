@@ -1,16 +1,41 @@
 //! What operators watch.
 
-use cairn_core::liveness::NodeState;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use cairn_core::liveness::NodeState;
+use cairn_kv::{Durability, Kv};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::census::Census;
 use crate::nodes::Directory;
 use crate::sweep::SweepReport;
 
+/// Bounds of the histogram in seconds: from an answer out of memory to a store that is stuck behind a slow disk.
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Which transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kept {
+    durability: &'static str,
+}
+
+/// How a pass of the sweep ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
 /// Counters and gauges of the master. Clones share the numbers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) begun: Counter,
     pub(crate) committed: Counter,
@@ -22,11 +47,45 @@ pub(crate) struct Metrics {
     erased: Counter,
     waiting: Gauge,
     orphans: Counter,
+    buckets: Counter,
+    pages: Counter,
+    page_records: Counter,
     nodes: Family<Vec<(String, String)>, Gauge>,
+    transactions: Family<Kept, Histogram, fn() -> Histogram>,
+    passes: Family<Ended, Counter>,
+    last_pass: Gauge<f64, AtomicU64>,
+    clock_jump: Gauge<f64, AtomicU64>,
+    census: CensusGauges,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            begun: Counter::default(),
+            committed: Counter::default(),
+            aborted: Counter::default(),
+            quota_refused: Counter::default(),
+            placement_failed: Counter::default(),
+            expired: Counter::default(),
+            purged: Counter::default(),
+            erased: Counter::default(),
+            waiting: Gauge::default(),
+            orphans: Counter::default(),
+            buckets: Counter::default(),
+            pages: Counter::default(),
+            page_records: Counter::default(),
+            nodes: Family::default(),
+            transactions: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            passes: Family::default(),
+            last_pass: Gauge::default(),
+            clock_jump: Gauge::default(),
+            census: CensusGauges::default(),
+        }
+    }
 }
 
 impl Metrics {
-    /// Makes the numbers visible.
+    /// Makes the numbers visible, and those of the catalog's store.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let counters = [
             ("uploads_begun", "Uploads begun", &self.begun),
@@ -38,6 +97,9 @@ impl Metrics {
             ("versions_purged", "Condemned versions purged", &self.purged),
             ("blobs_erased", "Blobs erased from all their nodes", &self.erased),
             ("orphans_deleted", "Chunks deleted that no blob names", &self.orphans),
+            ("buckets_removed", "Buckets removed with their contents", &self.buckets),
+            ("list_pages", "Pages of lists of files", &self.pages),
+            ("list_records", "Records read for pages of lists of files", &self.page_records),
         ];
         let registry = registry.sub_registry_with_prefix("cairn_master");
         for (name, help, counter) in counters {
@@ -46,14 +108,63 @@ impl Metrics {
         let help = "Blobs that wait for a node to be erased from";
         registry.register("blobs_waiting", help, self.waiting.clone());
         registry.register("nodes", "Nodes by state", self.nodes.clone());
+        let help = "Time from a transaction's call to its outcome, the wait for its group included";
+        let seconds = self.transactions.clone();
+        registry.register_with_unit("transaction_duration", help, Unit::Seconds, seconds);
+        registry.register("sweep_passes", "Passes of the sweep", self.passes.clone());
+        let help = "When the last pass of the sweep was done, in seconds since 1970-01-01 UTC";
+        let last_pass = self.last_pass.clone();
+        registry.register_with_unit("sweep_last_pass_timestamp", help, Unit::Seconds, last_pass);
+        let help = "How far the wall clock has moved against steady time since the start";
+        let jump = self.clock_jump.clone();
+        registry.register_with_unit("clock_jump", help, Unit::Seconds, jump);
+        self.census.register(registry);
     }
 
-    /// Counts a pass of the sweep.
-    pub(crate) fn swept(&self, report: &SweepReport) {
+    /// Shows what `kv` has done, asked when metrics are read.
+    pub(crate) fn register_store(kv: Kv, registry: &mut Registry) {
+        registry.register_collector(Box::new(StoreNumbers { kv }));
+    }
+
+    /// Measures a transaction.
+    pub(crate) fn transacted(&self, durability: Durability, took: Duration) {
+        let durability = match durability {
+            Durability::Synced => "synced",
+            Durability::Buffered => "buffered",
+        };
+        self.transactions.get_or_create(&Kept { durability }).observe(took.as_secs_f64());
+    }
+
+    /// A page of a list, for which so many records were read.
+    pub(crate) fn listed(&self, records: usize) {
+        self.pages.inc();
+        self.page_records.inc_by(records as u64);
+    }
+
+    /// A pass of the sweep broke off.
+    pub(crate) fn sweep_failed(&self) {
+        self.passes.get_or_create(&Ended { outcome: "failed" }).inc();
+    }
+
+    /// The wall clock, as the sweep found it.
+    pub(crate) fn clock_jumped(&self, by: Duration) {
+        self.clock_jump.set(by.as_secs_f64());
+    }
+
+    /// Shows what was counted in the catalog.
+    pub(crate) fn counted(&self, census: &Census) {
+        self.census.show(census);
+    }
+
+    /// Counts a pass of the sweep that is done.
+    pub(crate) fn swept(&self, report: &SweepReport, wall_ms: u64) {
+        self.passes.get_or_create(&Ended { outcome: "done" }).inc();
+        self.last_pass.set(wall_ms as f64 / 1000.0);
         self.expired.inc_by(report.uploads_expired);
         self.purged.inc_by(report.versions_purged);
         self.erased.inc_by(report.blobs_erased);
         self.orphans.inc_by(report.orphans_deleted);
+        self.buckets.inc_by(report.buckets_removed);
         self.waiting.set(i64::try_from(report.blobs_waiting).unwrap_or(i64::MAX));
     }
 
@@ -65,5 +176,90 @@ impl Metrics {
             let gauge = self.nodes.get_or_create(&label);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// What the census counts; all 0 before its first round.
+#[derive(Debug, Clone, Default)]
+struct CensusGauges {
+    open_uploads: Gauge,
+    purge_queue: Gauge,
+    used: Gauge,
+    reserved: Gauge,
+    condemned: Gauge,
+    objects: Gauge,
+    short: Gauge,
+    without_copy: Gauge,
+    rounds: Counter,
+    counted_at: Gauge<f64, AtomicU64>,
+}
+
+impl CensusGauges {
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("open_uploads", "Uploads that are open", &self.open_uploads),
+            ("purge_queue_blobs", "Blobs that wait to be erased", &self.purge_queue),
+            ("used_bytes", "Bytes of files, not times copies", &self.used),
+            ("reserved_bytes", "Bytes promised to uploads", &self.reserved),
+            ("condemned_bytes", "Bytes replaced or deleted, not purged yet", &self.condemned),
+            ("objects", "Files", &self.objects),
+            ("short_chunks", "Chunks with fewer good copies than wanted", &self.short),
+            ("unreadable_chunks", "Chunks without a good copy now", &self.without_copy),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        let help = "Rounds of the census over all chunks";
+        registry.register("census_rounds", help, self.rounds.clone());
+        let help = "When the last round of the census ended, in seconds since 1970-01-01 UTC";
+        let counted_at = self.counted_at.clone();
+        registry.register_with_unit("census_timestamp", help, Unit::Seconds, counted_at);
+    }
+
+    fn show(&self, census: &Census) {
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.open_uploads, census.open_uploads);
+        set(&self.purge_queue, census.purge_queue);
+        set(&self.used, census.used.bytes);
+        set(&self.reserved, census.reserved.bytes);
+        set(&self.condemned, census.condemned.bytes);
+        set(&self.objects, census.used.objects);
+        if let Some(chunks) = census.chunks {
+            set(&self.short, chunks.short);
+            set(&self.without_copy, chunks.without_copy);
+            self.rounds.inc();
+            self.counted_at.set(census.wall_ms as f64 / 1000.0);
+        }
+    }
+}
+
+/// The key-value store's own counts. Transactions of one commit: `transactions` by `commits`.
+#[derive(Debug)]
+struct StoreNumbers {
+    kv: Kv,
+}
+
+impl Collector for StoreNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let stats = self.kv.stats();
+        let counters = [
+            ("transactions", "Transactions that succeeded", stats.transactions),
+            ("rejected_transactions", "Transactions that said no", stats.rejected),
+            ("panicked_transactions", "Transactions that panicked", stats.panicked),
+            ("commits", "Commits, each of a group of transactions", stats.commits),
+            ("synced_commits", "Commits that waited for an fsync", stats.synced_commits),
+            ("reopens", "Reopenings after a storage error", stats.reopens),
+        ];
+        for (name, help, value) in counters {
+            let name = format!("cairn_master_store_{name}");
+            let counter = ConstCounter::new(value);
+            let kind = counter.metric_type();
+            counter.encode(encoder.encode_descriptor(&name, help, None, kind)?)?;
+        }
+        let waiting = ConstGauge::new(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
+        let (name, help) = ("cairn_master_store_waiting", "Transactions that wait for their group");
+        waiting.encode(encoder.encode_descriptor(name, help, None, waiting.metric_type())?)
     }
 }

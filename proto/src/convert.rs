@@ -1,5 +1,9 @@
 //! Wire types become domain types here, and nowhere deeper. Each reader names the field that does not fit.
 
+use cairn_core::bucket::{
+    BucketInfo, BucketPolicy, BucketSettings, BucketState, DurabilityLevel, EffectivePolicy,
+    Setting,
+};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::copies::{
     ChunkLocation, ChunkPlacement, ChunkReceipt, ChunkWant, CopyFinding, CopyReceipt, CopyReport,
@@ -7,10 +11,11 @@ use cairn_core::copies::{
 };
 use cairn_core::digest::{ChunkHash, FileRoot, Sha256};
 use cairn_core::ids::{BlobId, CatalogId, ChunkId, DiskIncarnation, NodeId, UploadId};
+use cairn_core::lengths::{ChunkLengths, ChunkRun};
 use cairn_core::liveness::NodeState;
 use cairn_core::names::{BucketName, ObjectKey, Principal, TenantId, UserId};
 use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, VersionId, WriteCondition};
-use cairn_core::quota::{Limits, ScopeKind};
+use cairn_core::quota::{Amount, Limits, ScopeKind};
 
 use crate::v1;
 
@@ -396,7 +401,10 @@ impl TryFrom<v1::ObjectInfo> for ObjectInfo {
     type Error = InvalidField;
 
     fn try_from(info: v1::ObjectInfo) -> Read<Self> {
+        let run = |run: v1::ChunkRun| ChunkRun { length: run.length, count: run.count };
+        let runs = info.chunks.into_iter().map(run).collect();
         Ok(Self {
+            chunks: fit("chunks", ChunkLengths::told(runs, info.length))?,
             bucket: bucket(&info.bucket)?,
             key: key(info.key)?,
             version: version_id(&info.version_id)?,
@@ -413,7 +421,10 @@ impl TryFrom<v1::ObjectInfo> for ObjectInfo {
 impl From<&ObjectInfo> for v1::ObjectInfo {
     fn from(info: &ObjectInfo) -> Self {
         let digest = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
+        let run = |run: &ChunkRun| v1::ChunkRun { length: run.length, count: run.count };
+        let chunks = info.chunks.as_ref().map_or(&[][..], ChunkLengths::runs);
         Self {
+            chunks: chunks.iter().map(run).collect(),
             bucket: info.bucket.to_string(),
             key: info.key.to_string(),
             version_id: bytes(info.version.as_bytes()),
@@ -530,5 +541,141 @@ impl From<Limits> for v1::Limits {
     fn from(limits: Limits) -> Self {
         let Limits { bytes, objects } = limits;
         Self { bytes, objects }
+    }
+}
+
+impl From<DurabilityLevel> for v1::DurabilityLevel {
+    fn from(level: DurabilityLevel) -> Self {
+        match level {
+            DurabilityLevel::Synced => Self::Synced,
+        }
+    }
+}
+
+impl From<BucketSettings> for v1::BucketSettings {
+    fn from(settings: BucketSettings) -> Self {
+        let BucketSettings { policy, limits } = settings;
+        let durability = policy.durability.map(v1::DurabilityLevel::from);
+        Self {
+            copies: policy.copies,
+            zones: policy.zones,
+            least_copies: policy.least_copies,
+            durability: durability.unwrap_or_default().into(),
+            sha256: policy.sha256,
+            retention_seconds: policy.retention_seconds,
+            quota_bytes: limits.bytes,
+            quota_objects: limits.objects,
+        }
+    }
+}
+
+/// Reads the settings of a bucket; absent is the cluster's default of all.
+///
+/// # Errors
+/// [`InvalidField`] when the durability is none. The other rules need the cluster's defaults and are the master's.
+pub fn bucket_settings(settings: Option<v1::BucketSettings>) -> Read<BucketSettings> {
+    let settings = settings.unwrap_or_default();
+    let durability = match v1::DurabilityLevel::try_from(settings.durability) {
+        Ok(v1::DurabilityLevel::Unspecified) => None,
+        Ok(v1::DurabilityLevel::Synced) => Some(DurabilityLevel::Synced),
+        Err(_) => return Err(InvalidField::new("durability", "use SYNCED, or leave it out")),
+    };
+    let policy = BucketPolicy {
+        copies: settings.copies,
+        zones: settings.zones,
+        least_copies: settings.least_copies,
+        durability,
+        sha256: settings.sha256,
+        retention_seconds: settings.retention_seconds,
+    };
+    let limits = Limits { bytes: settings.quota_bytes, objects: settings.quota_objects };
+    Ok(BucketSettings { policy, limits })
+}
+
+/// Reads which settings are changed.
+///
+/// # Errors
+/// [`InvalidField`] with the names that there are.
+pub fn setting_names(fields: &[String]) -> Read<std::collections::BTreeSet<Setting>> {
+    let read = |name: &String| {
+        let names = || Setting::ALL.map(Setting::name).join(", ");
+        let known = Setting::of_name(name);
+        known.ok_or_else(|| InvalidField::new("fields", format!("{name:?}: use {}", names())))
+    };
+    at_most("fields", Setting::ALL.len(), fields.to_vec())?.iter().map(read).collect()
+}
+
+/// A policy that leaves nothing open.
+fn closed(effective: &EffectivePolicy) -> BucketPolicy {
+    BucketPolicy {
+        copies: Some(effective.copies),
+        zones: Some(effective.zones),
+        least_copies: Some(effective.least_copies),
+        durability: Some(effective.durability),
+        sha256: Some(effective.sha256),
+        retention_seconds: Some(effective.retention_ms / 1000),
+    }
+}
+
+/// Reads a policy that leaves nothing open.
+fn effective(policy: &BucketPolicy) -> Read<EffectivePolicy> {
+    let field = "effective";
+    let retention_seconds = required(field, policy.retention_seconds)?;
+    Ok(EffectivePolicy {
+        copies: required(field, policy.copies)?,
+        zones: required(field, policy.zones)?,
+        least_copies: required(field, policy.least_copies)?,
+        durability: required(field, policy.durability)?,
+        sha256: required(field, policy.sha256)?,
+        retention_ms: retention_seconds.saturating_mul(1000),
+    })
+}
+
+impl From<&BucketInfo> for v1::BucketInfo {
+    fn from(info: &BucketInfo) -> Self {
+        let state = match info.state {
+            BucketState::Live => v1::BucketState::Live,
+            BucketState::Deleting => v1::BucketState::Deleting,
+        };
+        let limits = info.settings.limits;
+        Self {
+            name: info.name.to_string(),
+            state: state.into(),
+            created_ms: info.created_ms,
+            settings: Some(info.settings.into()),
+            effective: Some(BucketSettings { policy: closed(&info.effective), limits }.into()),
+            usage: Some(v1::BucketUsage {
+                used_bytes: info.used.bytes,
+                used_objects: info.used.objects,
+                reserved_bytes: info.reserved.bytes,
+                reserved_objects: info.reserved.objects,
+                condemned_bytes: info.condemned.bytes,
+                condemned_objects: info.condemned.objects,
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::BucketInfo> for BucketInfo {
+    type Error = InvalidField;
+
+    fn try_from(info: v1::BucketInfo) -> Read<Self> {
+        let usage = info.usage.unwrap_or_default();
+        let amount = |bytes, objects| Amount { bytes, objects };
+        let state = match info.state() {
+            v1::BucketState::Live => BucketState::Live,
+            v1::BucketState::Deleting => BucketState::Deleting,
+            v1::BucketState::Unspecified => return Err(InvalidField::new("state", "missing")),
+        };
+        Ok(Self {
+            name: bucket(&info.name)?,
+            state,
+            created_ms: info.created_ms,
+            settings: bucket_settings(info.settings)?,
+            effective: effective(&bucket_settings(info.effective)?.policy)?,
+            used: amount(usage.used_bytes, usage.used_objects),
+            reserved: amount(usage.reserved_bytes, usage.reserved_objects),
+            condemned: amount(usage.condemned_bytes, usage.condemned_objects),
+        })
     }
 }

@@ -4,8 +4,8 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use crate::convert::InvalidField;
-use crate::v1::ErrorDetail;
 pub use crate::v1::ErrorReason as Reason;
+use crate::v1::{ErrorDetail, LaneRefusal};
 
 /// Implemented by each operation's error, beside its variants.
 pub trait WireError: std::error::Error {
@@ -19,16 +19,7 @@ pub trait WireError: std::error::Error {
 
     /// True when the same request can succeed later.
     fn is_retryable(&self) -> bool {
-        matches!(
-            self.reason(),
-            Reason::Busy
-                | Reason::Stopping
-                | Reason::TooFewNodes
-                | Reason::NodeFull
-                | Reason::Unreachable
-                | Reason::StorageFailed
-                | Reason::OutcomeUnknown
-        )
+        is_retryable(self.reason())
     }
 
     /// The form in which it travels.
@@ -44,7 +35,7 @@ impl WireError for InvalidField {
 }
 
 /// The gRPC code of a reason: the only place where the two meet.
-fn code(reason: Reason) -> Code {
+pub fn code(reason: Reason) -> Code {
     match reason {
         Reason::Unspecified => Code::Internal,
         Reason::InvalidField | Reason::FileTooLarge | Reason::BodyMismatch => Code::InvalidArgument,
@@ -52,13 +43,20 @@ fn code(reason: Reason) -> Code {
         | Reason::ObjectNotFound
         | Reason::UploadNotFound
         | Reason::ChunkNotFound
+        | Reason::TenantNotFound
         | Reason::NodeUnknown => Code::NotFound,
-        Reason::ObjectExists | Reason::ChunkConflict => Code::AlreadyExists,
+        Reason::ObjectExists
+        | Reason::BucketExists
+        | Reason::TenantExists
+        | Reason::ChunkConflict => Code::AlreadyExists,
         Reason::PreconditionFailed
         | Reason::UploadAborted
         | Reason::UploadIncomplete
         | Reason::UploadCommitted
         | Reason::ForeignCatalog
+        | Reason::BucketNotEmpty
+        | Reason::BucketDeleting
+        | Reason::TenantNotEmpty
         | Reason::ChunkErased => Code::FailedPrecondition,
         Reason::QuotaExceeded | Reason::NodeFull => Code::ResourceExhausted,
         Reason::TooFewNodes
@@ -68,6 +66,62 @@ fn code(reason: Reason) -> Code {
         | Reason::Unreachable => Code::Unavailable,
         Reason::ChunkCorrupt => Code::DataLoss,
         Reason::OutcomeUnknown => Code::Unknown,
+    }
+}
+
+/// True when the same request can succeed later, unless the error itself knows better.
+pub fn is_retryable(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Busy
+            | Reason::Stopping
+            | Reason::TooFewNodes
+            | Reason::NodeFull
+            | Reason::Unreachable
+            | Reason::StorageFailed
+            | Reason::OutcomeUnknown
+    )
+}
+
+/// What whoever is refused for this reason can do next, for `docs/errors.md`. What a reason means stands in the proto.
+pub fn next_step(reason: Reason) -> &'static str {
+    const LATER: &str = "Try again later; when it lasts, tell the operator.";
+    match reason {
+        Reason::Unspecified => "Report it with the request id.",
+        Reason::InvalidField => "Correct the field that the message names.",
+        Reason::BucketNotFound => "Use a bucket that exists, or create it.",
+        Reason::BucketExists => "Choose another name, or use the bucket as it is.",
+        Reason::BucketNotEmpty => "Delete what is in it, or ask to delete it with its contents.",
+        Reason::BucketDeleting => "Wait until it is gone, or use another name.",
+        Reason::TenantNotFound => "For operators: create the tenant.",
+        Reason::TenantExists => "For operators: choose another name, or use the tenant as it is.",
+        Reason::TenantNotEmpty => "For operators: delete the tenant's buckets.",
+        Reason::ObjectNotFound => "List the bucket to see its names.",
+        Reason::ObjectExists => "Choose another name, or replace the file.",
+        Reason::PreconditionFailed => "Read the file again, then decide anew.",
+        Reason::QuotaExceeded => "Delete something, or ask the operator for a higher limit.",
+        Reason::FileTooLarge => "Store it in parts.",
+        Reason::BodyMismatch => "Send the body as it is announced, whole.",
+        Reason::UploadNotFound | Reason::UploadAborted | Reason::UploadIncomplete => {
+            "Send the file again: it is another upload then."
+        }
+        Reason::TooFewNodes | Reason::Unreachable | Reason::StorageFailed => LATER,
+        Reason::Busy => "Try again in a second.",
+        Reason::Stopping => "Try again, at another gateway when there is one.",
+        Reason::OutcomeUnknown => {
+            "Look, or repeat it: a Put of the same content is safe to repeat."
+        }
+        Reason::UploadCommitted => "Between services: the upload stands as it was committed.",
+        Reason::ChunkNotFound | Reason::ChunkCorrupt => {
+            "Between services: another copy is read, and this one is reported."
+        }
+        Reason::ChunkConflict | Reason::ChunkErased | Reason::NodeFull => {
+            "Between services: the copy is placed on another node."
+        }
+        Reason::NodeUnknown => "Between services: the node registers again.",
+        Reason::ForeignCatalog => {
+            "Between services: the operator points the node to its own master."
+        }
     }
 }
 
@@ -106,6 +160,14 @@ impl From<Status> for RemoteError {
             None => (Reason::Unspecified, false),
         };
         Self { code: status.code(), reason, retryable, message: status.message().to_owned() }
+    }
+}
+
+impl From<LaneRefusal> for RemoteError {
+    fn from(refusal: LaneRefusal) -> Self {
+        let detail = refusal.detail.unwrap_or_default();
+        let (reason, retryable) = (detail.reason(), detail.retryable);
+        Self { code: code(reason), reason, retryable, message: refusal.message }
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(files, 5, "all files of cairn.v1 are looked at");
+        assert_eq!(files, 6, "all files of cairn.v1 are looked at");
         assert!(missing.is_empty(), "no comment on {missing:?}");
     }
 }

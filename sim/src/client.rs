@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_runtime::Clock;
 use futures_util::{Stream, stream};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, IF_NONE_MATCH};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Body, Frame};
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use crate::cluster::{GATEWAY, GATEWAY_PORT, clock};
 use crate::events::EventLog;
 use crate::history::{Content, History, Told};
+use crate::linear::object::When;
 use crate::network::Network;
 
 /// Longest wait for an answer.
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Upload {
     pub(crate) content: Content,
+    /// The condition that is sent along.
+    pub(crate) when: When,
     /// Whether the length is announced.
     pub(crate) announced: bool,
     /// Bytes sent at a time, and the pause after them.
@@ -78,12 +81,17 @@ impl Client {
         let Upload { content, announced, cut_after, .. } = upload;
         let known = if announced { "" } else { " of unknown length" };
         self.log.note(&self.name, format_args!("PUT {key} {content}{known}"));
-        let ticket = self.history.begin_write(key, Some(content));
+        let bytes = content.bytes();
+        self.history.will_write(content, &bytes);
+        let ticket = self.history.begin_write(key, Some(content), upload.when);
         let mut request = request(Method::PUT, key);
         if announced {
             request = request.header(CONTENT_LENGTH, content.length);
         }
-        let body = StreamBody::new(self.pieces(upload));
+        if upload.when == When::Absent {
+            request = request.header(IF_NONE_MATCH, "*");
+        }
+        let body = StreamBody::new(self.pieces(upload, bytes.into()));
         let sent = self.send(request.body(body));
         let answer = match cut_after {
             None => sent.await,
@@ -95,10 +103,11 @@ impl Client {
         };
         let told = match &answer {
             Ok(answer) if answer.status.is_success() => Told::Acknowledged,
-            Ok(answer) if decides(answer) => Told::Refused,
+            Ok(answer) if by_condition(answer) => Told::Refused,
+            Ok(answer) if decides(answer) => Told::Declined,
             Ok(_) | Err(_) => Told::Unknown,
         };
-        self.history.told(ticket, told);
+        self.history.told(&ticket, told);
         self.note_end("PUT", key, &answer);
         told
     }
@@ -106,18 +115,14 @@ impl Client {
     /// Deletes a file.
     pub(crate) async fn delete(&self, key: &str) {
         self.log.note(&self.name, format_args!("DELETE {key}"));
-        let since = self.history.begin_read();
-        let ticket = self.history.begin_write(key, None);
+        let ticket = self.history.begin_write(key, None, When::Always);
         let answer = self.send(request(Method::DELETE, key).body(Empty::new())).await;
         let told = match &answer {
             Ok(answer) if answer.status.is_success() => Told::Acknowledged,
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => Told::Refused,
             Ok(_) | Err(_) => Told::Unknown,
         };
-        self.history.told(ticket, told);
-        if told == Told::Refused {
-            self.history.seen(key, since, None);
-        }
+        self.history.told(&ticket, told);
         self.note_end("DELETE", key, &answer);
     }
 
@@ -128,15 +133,33 @@ impl Client {
         let answer = self.send(request(Method::GET, key).body(Empty::new())).await;
         let whole = match &answer {
             Ok(Answer { status: StatusCode::OK, body }) => {
-                self.history.seen(key, since, Some(body));
+                self.history.read(key, since, Some(body));
                 true
             }
             Ok(Answer { status: StatusCode::NOT_FOUND, .. }) => {
-                self.history.seen(key, since, None);
+                self.history.read(key, since, None);
                 true
             }
             Ok(_) | Err(_) => false,
         };
+        self.note_end("GET", key, &answer);
+        whole
+    }
+
+    /// Reads a file with `pauses` of `pause` each, evenly over its bytes; true when it was read to its end.
+    pub(crate) async fn get_slowly(&self, key: &str, pauses: u32, pause: Duration) -> bool {
+        self.log.note(&self.name, format_args!("GET {key}, slowly"));
+        let since = self.history.begin_read();
+        let request = request(Method::GET, key).body(Empty::<Bytes>::new()).map_err(Broken::new);
+        let pace = Pace { clock: self.clock.clone(), pauses, pause };
+        let answer = match request {
+            Ok(request) => Box::pin(exchange(request, Some(pace))).await,
+            Err(broken) => Err(broken),
+        };
+        let whole = matches!(&answer, Ok(Answer { status: StatusCode::OK, .. }));
+        if let (true, Ok(Answer { body, .. })) = (whole, &answer) {
+            self.history.read(key, since, Some(body));
+        }
         self.note_end("GET", key, &answer);
         whole
     }
@@ -154,8 +177,11 @@ impl Client {
     }
 
     /// The body, a piece at a time.
-    fn pieces(&self, upload: Upload) -> impl Stream<Item = Result<Frame<Bytes>, Broken>> + use<> {
-        let bytes = Bytes::from(upload.content.bytes());
+    fn pieces(
+        &self,
+        upload: Upload,
+        bytes: Bytes,
+    ) -> impl Stream<Item = Result<Frame<Bytes>, Broken>> + use<> {
         let clock = self.clock.clone();
         stream::unfold(bytes, move |mut rest| {
             let clock = clock.clone();
@@ -191,7 +217,7 @@ impl Client {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let request = request.map_err(Broken::new)?;
-        let answer = self.clock.timeout(PATIENCE, Box::pin(exchange(request))).await;
+        let answer = self.clock.timeout(PATIENCE, Box::pin(exchange(request, None))).await;
         answer.unwrap_or_else(|elapsed| Err(Broken::new(elapsed)))
     }
 }
@@ -218,12 +244,43 @@ fn decides(answer: &Answer) -> bool {
     !UNDECIDED.iter().any(|undecided| problem.ends_with(undecided))
 }
 
+/// Whether an error says that the condition did not hold.
+fn by_condition(answer: &Answer) -> bool {
+    matches!(answer.status, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED)
+}
+
 fn request(method: Method, key: &str) -> http::request::Builder {
     Request::builder().method(method).uri(format!("/v1/files/{key}")).header(HOST, GATEWAY)
 }
 
+/// How slowly a body is read.
+struct Pace {
+    clock: Clock,
+    pauses: u32,
+    pause: Duration,
+}
+
+impl Pace {
+    async fn collect(self, mut body: hyper::body::Incoming) -> Result<Bytes, Broken> {
+        let length = body.size_hint().exact().unwrap_or(0);
+        let (mut read, mut paused) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(Broken::new)?.into_data() {
+                read.extend_from_slice(&data);
+            }
+            while paused < self.pauses
+                && read.len() as u64 * u64::from(self.pauses) >= length * u64::from(paused)
+            {
+                paused += 1;
+                self.clock.sleep(self.pause).await;
+            }
+        }
+        Ok(read.into())
+    }
+}
+
 /// Connects, sends, reads the answer; the connection ends with the future.
-async fn exchange<B>(request: Request<B>) -> Result<Answer, Broken>
+async fn exchange<B>(request: Request<B>, pace: Option<Pace>) -> Result<Answer, Broken>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -234,7 +291,10 @@ where
     let answered = async {
         let response = sender.send_request(request).await.map_err(Broken::new)?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(Broken::new)?.to_bytes();
+        let body = match pace {
+            Some(pace) => pace.collect(body).await?,
+            None => body.collect().await.map_err(Broken::new)?.to_bytes(),
+        };
         Ok(Answer { status: head.status, body })
     };
     let mut answered = std::pin::pin!(answered);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
@@ -29,6 +30,8 @@ struct Lines {
     stands_still: bool,
     /// Nothing more is taken.
     closed: bool,
+    /// No lines are kept, only what is counted and what is an error.
+    faults_only: bool,
 }
 
 impl EventLog {
@@ -36,15 +39,28 @@ impl EventLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A log that keeps no lines, only faults and errors.
+    pub(crate) fn faults_only() -> Self {
+        let log = Self::default();
+        log.lock().faults_only = true;
+        log
+    }
+
+    fn keeps_lines(&self) -> bool {
+        !self.lock().faults_only
+    }
+
     /// Adds a line of `who`.
     pub fn note(&self, who: &str, what: impl fmt::Display) {
-        self.add(who, &format!("      {what}"));
+        if self.keeps_lines() {
+            self.add(who, &format!("      {what}"));
+        }
     }
 
     /// Counts a fault and adds a line for it.
     pub fn fault(&self, kind: &'static str, what: impl fmt::Display) {
         *self.lock().faults.entry(kind).or_default() += 1;
-        self.add("FAULT", &format!("      {kind}: {what}"));
+        self.note("FAULT", format_args!("{kind}: {what}"));
     }
 
     fn add(&self, who: &str, text: &str) -> Option<String> {
@@ -52,11 +68,15 @@ impl EventLog {
         if lines.closed {
             return None;
         }
-        if let Some(now) = turmoil::sim_elapsed().filter(|_| !lines.stands_still) {
+        if !lines.stands_still
+            && let Some(now) = turmoil::sim_elapsed()
+        {
             lines.now = now;
         }
         let line = format!("{:>9.3} {who:<8} {text}", lines.now.as_secs_f64());
-        lines.lines.push(line.clone());
+        if !lines.faults_only {
+            lines.lines.push(line.clone());
+        }
         Some(line)
     }
 
@@ -82,6 +102,22 @@ impl EventLog {
         self.lock().errors.clone()
     }
 
+    /// What the services logged as errors, but for what they say of a store or a disk that was made to fail.
+    pub(crate) fn unexpected_errors(&self) -> Vec<String> {
+        const EXPECTED: [&str; 3] =
+            ["the catalog cannot be read", "a commit of the catalog failed", "the power is off"];
+        let expected = |line: &String| EXPECTED.iter().any(|text| line.contains(text));
+        let errors = self.errors().into_iter().filter(|line| !expected(line));
+        errors.map(|line| format!("logged as error: {line}")).collect()
+    }
+
+    /// Counts `count` faults of a kind without a line.
+    pub(crate) fn count(&self, kind: &'static str, count: u64) {
+        if count > 0 {
+            *self.lock().faults.entry(kind).or_default() += count;
+        }
+    }
+
     /// How often each fault was injected.
     pub fn faults(&self) -> BTreeMap<&'static str, u64> {
         self.lock().faults.clone()
@@ -89,9 +125,29 @@ impl EventLog {
 
     /// Runs `simulation` with the services' events going into this log. They run on this thread alone.
     pub fn collect<T>(&self, simulation: impl FnOnce() -> T) -> T {
-        let collector = Collector { log: self.clone(), host: Mutex::default() };
+        let host = if self.keeps_lines() { String::new() } else { "master".to_owned() };
+        let collector = Collector { log: self.clone(), host: Mutex::new(host) };
+        let most = if self.keeps_lines() { LevelFilter::DEBUG } else { LevelFilter::ERROR };
+        let collector = collector.with_filter(told(most));
         tracing::subscriber::with_default(Registry::default().with(collector), simulation)
     }
+}
+
+/// What the log is told of: the hosts' spans, events of Cairn up to `most`, others up to information.
+///
+/// All of it is decided here and from the metadata alone. What `Layer::enabled` decides under a filter is asked
+/// only of callsites that another thread is registering at the moment: then a line depends on what the tests beside
+/// this one do.
+fn told(most: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(move |metadata| {
+        let target = metadata.target();
+        if target.starts_with("turmoil") {
+            return is_host_span(metadata);
+        }
+        let cairn = target.starts_with("cairn");
+        *metadata.level() <= if cairn { most } else { most.min(LevelFilter::INFO) }
+    })
+    .with_max_level_hint(most)
 }
 
 /// The span that turmoil enters around each host's step.
@@ -112,15 +168,6 @@ fn is_host_span(metadata: &Metadata<'_>) -> bool {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let target = metadata.target();
-        if target.starts_with("turmoil") {
-            return is_host_span(metadata);
-        }
-        let most = if target.starts_with("cairn") { Level::DEBUG } else { Level::INFO };
-        *metadata.level() <= most
-    }
-
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);

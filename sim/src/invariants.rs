@@ -4,20 +4,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_core::ids::{ChunkId, NodeId};
-use cairn_proto::convert;
+use cairn_proto::{convert, v1};
 
 use crate::client::Client;
 use crate::history::History;
-use crate::operator::{Catalog, NoAnswer, Operator};
+use crate::operator::{NoAnswer, Operator};
+
+/// A chunk as the catalog names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) length: u64,
+    pub(crate) wanted: usize,
+    pub(crate) good: Vec<NodeId>,
+    pub(crate) bad: Vec<NodeId>,
+}
+
+pub(crate) type Catalog = BTreeMap<ChunkId, Named>;
 
 /// What one node holds.
 #[derive(Debug)]
-struct Inventory {
-    address: String,
-    chunks: BTreeMap<ChunkId, u64>,
+pub(crate) struct Inventory {
+    pub(crate) address: String,
+    pub(crate) chunks: BTreeMap<ChunkId, u64>,
 }
 
-type Inventories = BTreeMap<NodeId, Inventory>;
+pub(crate) type Inventories = BTreeMap<NodeId, Inventory>;
 
 /// Checks everything.
 pub(crate) async fn check(operator: &Operator, reader: &Client, history: &History) -> Vec<String> {
@@ -51,12 +62,23 @@ async fn acknowledged_files_read_back_whole(
 async fn cluster_is_consistent(operator: &Operator) -> Result<Vec<String>, NoAnswer> {
     let catalog = operator.catalog().await?;
     let inventories = inventories(operator).await?;
+    let short = operator.short_chunks().await?.into_iter().collect();
     let mut violations = accounts_match_the_files(operator).await?;
-    violations.extend(named_copies_are_there(&catalog, &inventories));
-    violations.extend(nothing_else_is_there(&catalog, &inventories));
-    violations.extend(short_chunks_are_reported(operator, &catalog, &inventories).await?);
+    violations.extend(copies_agree(&catalog, &inventories, &short));
     violations.extend(copies_are_intact(operator, &inventories).await?);
     Ok(violations)
+}
+
+/// The catalog and the nodes agree about every copy.
+pub(crate) fn copies_agree(
+    catalog: &Catalog,
+    inventories: &Inventories,
+    short: &BTreeSet<ChunkId>,
+) -> Vec<String> {
+    let mut violations = named_copies_are_there(catalog, inventories);
+    violations.extend(nothing_else_is_there(catalog, inventories));
+    violations.extend(short_chunks_are_reported(short, catalog, inventories));
+    violations
 }
 
 async fn inventories(operator: &Operator) -> Result<Inventories, NoAnswer> {
@@ -75,9 +97,9 @@ async fn accounts_match_the_files(operator: &Operator) -> Result<Vec<String>, No
     let files = operator.files().await?;
     let (bytes, objects) = (files.values().sum::<u64>(), files.len() as u64);
     let mut violations = Vec::new();
-    for account in operator.accounts().await? {
-        let scope = account.scope.clone().unwrap_or_default();
-        let whose = format!("account {:?} {}", scope.kind(), scope.name);
+    let accounts = operator.accounts().await?;
+    for account in &accounts {
+        let whose = whose(account);
         let (used_bytes, used_objects) = (account.used_bytes, account.used_objects);
         if (used_bytes, used_objects) != (bytes, objects) {
             violations.push(format!(
@@ -85,6 +107,16 @@ async fn accounts_match_the_files(operator: &Operator) -> Result<Vec<String>, No
                  {bytes} in {objects}"
             ));
         }
+    }
+    violations.extend(nothing_is_held_back(&accounts));
+    Ok(violations)
+}
+
+/// At rest nothing is reserved, and nothing is condemned any more.
+pub(crate) fn nothing_is_held_back(accounts: &[v1::Account]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for account in accounts {
+        let whose = whose(account);
         if account.reserved_bytes != 0 || account.reserved_objects != 0 {
             violations.push(format!(
                 "{whose} has {} bytes and {} objects reserved that no upload holds",
@@ -96,7 +128,12 @@ async fn accounts_match_the_files(operator: &Operator) -> Result<Vec<String>, No
             violations.push(format!("{whose} has {condemned} bytes condemned that are purged"));
         }
     }
-    Ok(violations)
+    violations
+}
+
+fn whose(account: &v1::Account) -> String {
+    let scope = account.scope.clone().unwrap_or_default();
+    format!("account {:?} {}", scope.kind(), scope.name)
 }
 
 /// Every copy that counts is on its node.
@@ -136,12 +173,11 @@ fn nothing_else_is_there(catalog: &Catalog, inventories: &Inventories) -> Vec<St
 }
 
 /// A chunk with fewer copies than wanted is in the list of short ones.
-async fn short_chunks_are_reported(
-    operator: &Operator,
+fn short_chunks_are_reported(
+    reported: &BTreeSet<ChunkId>,
     catalog: &Catalog,
     inventories: &Inventories,
-) -> Result<Vec<String>, NoAnswer> {
-    let reported: BTreeSet<_> = operator.short_chunks().await?.into_iter().collect();
+) -> Vec<String> {
     let mut violations = Vec::new();
     for (chunk, named) in catalog {
         let holds = |node: &&NodeId| {
@@ -154,7 +190,7 @@ async fn short_chunks_are_reported(
                 .push(format!("chunk {chunk} has {good} of {wanted} copies and is not reported"));
         }
     }
-    Ok(violations)
+    violations
 }
 
 /// Every copy has the bytes of its hash.

@@ -8,10 +8,13 @@ use std::task::{Context, Poll};
 
 use cairn_runtime::{Dialer, Listen, NetworkDial};
 use http::Uri;
+use hyper_util::client::legacy::connect::{self, Connected};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
+/// Most bytes of one segment. Turmoil bounds segments, not bytes: without this a slow reader would hold nobody up.
+const SEGMENT_BYTES: usize = 16 << 10;
 /// Channels to each peer, as in production.
 const CHANNELS_PER_PEER: usize = 2;
 
@@ -50,15 +53,13 @@ impl Network {
         let network = self.clone();
         let dial = move |uri: Uri| {
             let network = network.clone();
-            async move {
+            Box::pin(async move {
                 let host = uri.host().unwrap_or_default().to_owned();
                 let stream = network.connect(&host, uri.port_u16().unwrap_or(80)).await?;
                 Ok::<_, io::Error>(TokioIo::new(stream))
-            }
+            })
         };
-        Arc::new(NetworkDial::with(CHANNELS_PER_PEER, move |endpoint| {
-            endpoint.connect_with_connector_lazy(tower::service_fn(dial.clone()))
-        }))
+        Arc::new(NetworkDial::with(CHANNELS_PER_PEER, tower::service_fn(dial)))
     }
 
     /// Closes all connections and opens none any more. To be called on the host.
@@ -113,6 +114,12 @@ impl Connection {
     }
 }
 
+impl connect::Connection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -129,7 +136,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(|stream| stream.poll_write(cx, bytes))
+        let segment = &bytes[..bytes.len().min(SEGMENT_BYTES)];
+        self.poll(|stream| stream.poll_write(cx, segment))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,6 +14,7 @@ use cairn_runtime::{Dialer, PeerChannel};
 use tonic::{Request, Response, Status};
 
 use crate::cluster::{ADMIN_PORT, GATEWAY, GATEWAY_PORT, MASTER};
+use crate::invariants::{Catalog, Named};
 use crate::network::Network;
 
 /// Something could not be asked.
@@ -40,17 +41,6 @@ pub(crate) struct Operator {
     files: FilesClient<PeerChannel>,
     dialer: Dialer,
 }
-
-/// A chunk as the catalog names it.
-#[derive(Debug, Clone)]
-pub(crate) struct Named {
-    pub(crate) length: u64,
-    pub(crate) wanted: usize,
-    pub(crate) good: Vec<NodeId>,
-    pub(crate) bad: Vec<NodeId>,
-}
-
-pub(crate) type Catalog = BTreeMap<ChunkId, Named>;
 
 async fn ask<A>(
     asked: &'static str,
@@ -196,7 +186,8 @@ impl Operator {
     }
 }
 
-fn named(chunk: v1::ChunkCopies) -> Result<(ChunkId, Named), NoAnswer> {
+/// Reads what the catalog says of a chunk.
+pub(crate) fn named(chunk: v1::ChunkCopies) -> Result<(ChunkId, Named), NoAnswer> {
     let nodes = |ids: &[bytes::Bytes]| -> Result<Vec<NodeId>, NoAnswer> {
         ids.iter().map(|id| convert::node_id(id).map_err(no_answer("ListChunks"))).collect()
     };

@@ -6,7 +6,6 @@
 //! saboteur ── waits for the moment ── cuts the node that is written to ── heals ─┴────┘
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,17 +14,22 @@ use cairn_proto::v1::NodeState;
 use cairn_runtime::{Clock, Entropy};
 use futures_util::future::{join, join_all, join3};
 
+use crate::acts;
 use crate::client::{Client, Upload};
 use crate::cluster::{CLIENT, Cluster, ClusterConfig, Control, Cut, GATEWAY, MASTER, clock};
 use crate::events::EventLog;
-use crate::history::{Content, History, Tally};
+use crate::history::{Content, History};
 use crate::invariants;
+use crate::linear::object::When;
 use crate::operator::Operator;
+use crate::outcome::Outcome;
 
 /// Clients that work beside the writer.
 const CROWD: u64 = 3;
 /// Requests of each.
 const REQUESTS: u64 = 6;
+/// Clients that want to make the same file.
+const RIVALS: u64 = 2;
 /// Names that they share.
 const SHARED: u64 = 4;
 /// Files that are written one after the other, each with a node cut off.
@@ -43,31 +47,36 @@ pub struct Scenario {
     pub seeded_bug: Option<SeededBug>,
 }
 
-/// What came of a run.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// What must hold and does not.
-    pub violations: Vec<String>,
-    /// The event log.
-    pub log: Vec<String>,
-    /// How often each fault was injected.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// What clients did.
-    pub tally: Tally,
-    /// Simulated time.
-    pub elapsed: Duration,
-}
-
 impl Scenario {
+    /// Every kind of fault: over many seeds each must strike.
+    pub const FAULTS: &[&str] = &[
+        "buffered transactions lost",
+        "cut from gateway",
+        "deaf",
+        "file torn",
+        "isolated",
+        "killed",
+        "kv busy",
+        "kv conflict",
+        "kv failed",
+        "kv unknown, did happen",
+        "kv unknown, did not",
+        "kv view failed",
+        "mute",
+        "power lost",
+        "stalled",
+        "unsynced name lost",
+        "unsynced page lost",
+        "upload cut",
+    ];
+
     /// The scenario of a seed.
     pub fn new(seed: u64) -> Self {
         Self { seed, seeded_bug: None }
     }
 
     /// Runs it. What a service panics with ends the run and is a violation.
-    pub fn run(self) -> Report {
+    pub fn run(self) -> Outcome {
         let log = EventLog::default();
         let history = History::default();
         let simulate = || log.collect(|| self.simulate(&log, &history));
@@ -76,13 +85,14 @@ impl Scenario {
                 (vec!["the simulation panicked: see above".to_owned()], Duration::ZERO)
             });
         violations.extend(history.violations());
-        violations.extend(log.errors().into_iter().map(|line| format!("logged as error: {line}")));
-        Report {
+        violations.extend(log.unexpected_errors());
+        Outcome {
             seed: self.seed,
             violations,
             log: log.lines(),
             faults: log.faults(),
             tally: history.tally(),
+            audits: 1,
             elapsed,
         }
     }
@@ -119,13 +129,13 @@ impl Scenario {
 }
 
 /// One run, on the client's host.
-struct Play {
+pub(crate) struct Play {
     chance: Entropy,
-    chunk_bytes: u64,
-    control: Control,
-    log: EventLog,
-    history: History,
-    clock: Clock,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) control: Control,
+    pub(crate) log: EventLog,
+    pub(crate) history: History,
+    pub(crate) clock: Clock,
 }
 
 impl Play {
@@ -147,22 +157,44 @@ impl Play {
         if !self.wait_until_all_are_up(&operator).await {
             return vec!["the cluster does not start".to_owned()];
         }
+        self.control.store_fails(true);
         let crowd = join_all((1..=CROWD).map(|n| self.crowd(n)));
-        join3(crowd, Box::pin(self.writer(&operator)), self.service_restart()).await;
+        let rivals = join_all((1..=RIVALS).map(|n| self.rival(n)));
+        let work = join3(crowd, Box::pin(self.writer(&operator)), rivals);
+        join(work, self.service_restart()).await;
+        self.control.store_fails(false);
         self.log.note(CLIENT, "all faults are over");
         if !self.wait_until_all_are_up(&operator).await {
             return vec!["not all nodes come back".to_owned()];
         }
         let mut violations = Vec::new();
+        violations.extend(Box::pin(acts::a_reader_outlives_a_purge(self, &operator)).await);
+        if self.one_in(2) {
+            violations
+                .extend(Box::pin(acts::the_master_dies_after_its_word(self, &operator)).await);
+        }
         if !self.sweep_until_quiet(&operator).await {
             violations.push("the sweep does not come to an end".to_owned());
         }
         let reader = Client::new("reader", &self.log, &self.history);
         violations.extend(invariants::check(&operator, &reader, &self.history).await);
+        violations.extend(self.audit().await);
+        self.control.count_losses();
         for violation in &violations {
             self.log.note(CLIENT, format_args!("VIOLATION {violation}"));
         }
         violations
+    }
+
+    /// What the catalog's records say of each other.
+    async fn audit(&self) -> Vec<String> {
+        match cairn_chunk_master::audit(&self.control.store().open()).await {
+            Ok(audit) => {
+                let found = audit.contradictions.into_iter().chain(audit.over_limit);
+                found.map(|text| format!("audit: {text}")).collect()
+            }
+            Err(error) => vec![format!("audit: {error}")],
+        }
     }
 
     fn millis(&self, most: u64) -> Duration {
@@ -186,9 +218,10 @@ impl Play {
         }
     }
 
-    fn upload(&self, length: u64) -> Upload {
+    pub(crate) fn upload(&self, length: u64) -> Upload {
         Upload {
-            content: Content { seed: self.chance.below(1 << 32), length },
+            content: Content::new(self.chance.below(1 << 32), length),
+            when: if self.one_in(4) { When::Absent } else { When::Always },
             announced: self.one_in(2),
             piece: 16 << 10,
             pause: Duration::from_millis(2) + self.millis(10),
@@ -212,6 +245,16 @@ impl Play {
                     client.put(&key, upload).await;
                 }
             }
+        }
+    }
+
+    /// One of those that all want to be the one who makes a file.
+    async fn rival(&self, n: u64) {
+        let client = Client::new(format!("rival-{n}"), &self.log, &self.history);
+        for round in 0..ROUNDS {
+            self.clock.sleep(self.millis(200)).await;
+            let upload = Upload { when: When::Absent, ..self.upload(self.length()) };
+            client.put(&format!("only-one-{round}"), upload).await;
         }
     }
 
@@ -268,19 +311,34 @@ impl Play {
             }
         };
         let cut = self.shape();
+        if matches!(cut, Cut::PowerLost(_)) {
+            self.stop_the_disk(&host).await;
+        }
         self.control.cut(&host, cut);
         self.clock.sleep(Duration::from_millis(200) + self.millis(25_000)).await;
         self.control.heal(&host, cut);
     }
 
+    /// The disk stops in the middle of what is being written, or a while later when nothing is.
+    async fn stop_the_disk(&self, host: &str) {
+        const CHANGES: u64 = 10;
+        let stopped = async {
+            self.control.stop_disk_after(host, self.chance.below(CHANGES));
+            while !self.control.disk_has_stopped(host) {
+                self.clock.sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _or_it_was_idle = self.clock.timeout(Duration::from_secs(3), stopped).await;
+    }
+
     fn shape(&self) -> Cut {
         match self.chance.below(10) {
-            0..=3 => Cut::Isolated,
-            4 => Cut::Mute,
-            5 => Cut::Deaf,
-            6 => Cut::FromGateway,
-            7 => Cut::Stalled,
-            8 => Cut::Killed,
+            0..=2 => Cut::Isolated,
+            3 => Cut::Mute,
+            4 => Cut::Deaf,
+            5 => Cut::FromGateway,
+            6 => Cut::Stalled,
+            7 => Cut::Killed,
             _ => Cut::PowerLost(self.chance.below(1 << 32)),
         }
     }
@@ -288,8 +346,8 @@ impl Play {
     /// In some runs the master or the gateway dies as well, and comes back.
     async fn service_restart(&self) {
         let host = match self.chance.below(6) {
-            0 => MASTER,
-            1 => GATEWAY,
+            0..=2 => MASTER,
+            3 => GATEWAY,
             _ => return,
         };
         self.clock.sleep(Duration::from_millis(500) + self.millis(15_000)).await;
@@ -298,7 +356,7 @@ impl Play {
         self.control.heal(host, Cut::Killed);
     }
 
-    async fn wait_until_all_are_up(&self, operator: &Operator) -> bool {
+    pub(crate) async fn wait_until_all_are_up(&self, operator: &Operator) -> bool {
         let wanted = self.control.nodes().len();
         let all_up = async {
             loop {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn_runtime::{Blocking, Clock, Dialer, Drained, Entropy, Spawner};
+use cairn_transport::Transport;
 
 use crate::identity::NodeIdentity;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub body_idle: Duration,
     /// Chunks that are written at a time; more are refused as busy. Each holds up to 1.5 MiB of memory.
     pub max_open_writes: u32,
+    /// How it fetches chunks from other nodes.
+    pub transport: Transport,
     /// Bound on a call to the master.
     pub call_bound: Duration,
     /// Wait before the first repeat of a failed call to the master; doubled with each failure, and half of it random,
@@ -41,6 +44,7 @@ impl Config {
             master,
             body_idle: Duration::from_secs(30),
             max_open_writes: 256,
+            transport: Transport::Lane,
             call_bound: Duration::from_secs(5),
             retry_first: Duration::from_millis(200),
             retry_most: Duration::from_secs(5),

@@ -3,17 +3,20 @@
 //!
 //! ```text
 //! gateway ── Write, Read ──────────────┐
-//! master ─── List, Delete, Stat, Copy ─┼─► rpc/… ─► ChunkStore (cairn-chain) ─► disk
+//! master ─── List, Delete, Stat, Copy ─┼─► rpc/…, lane ─► ChunkStore (cairn-chain) ─► disk
 //! node ───── Read (for its Copy) ──────┘
 //!
 //! registration ── RegisterNode, Heartbeat ──► master
 //! ```
 //!
-//! Each call has a file in `rpc/`: first the wire becomes domain types, then the store is asked.
+//! Each call has a file in `rpc/`: first the wire becomes domain types, then the store is asked. `lane.rs` is a second
+//! wire to writing and reading.
 
 mod config;
 mod error;
 mod identity;
+mod lane;
+mod metered_disk;
 mod metrics;
 mod node;
 mod registration;
@@ -21,5 +24,6 @@ mod rpc;
 
 pub use config::{Config, Seams};
 pub use identity::{IdentityError, NodeIdentity};
+pub use metered_disk::{DiskMetrics, MeteredDisk};
 pub use node::StorageNode;
 pub use rpc::ChunksService;

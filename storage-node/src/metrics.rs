@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) chunks_deleted: Counter,
     pub(crate) corrupt_reads: Counter,
     pub(crate) registered: Gauge,
+    open_reads: Gauge,
     failures: Family<Failure, Counter>,
 }
 
@@ -56,14 +57,34 @@ impl Metrics {
         );
         let registered = metrics.registered.clone();
         registry.register("registered", "1 while the master knows the node", registered);
+        let open_reads = metrics.open_reads.clone();
+        registry.register("open_reads", "Chunks being read", open_reads);
         registry.register_collector(Box::new(Fullness { store }));
         metrics
+    }
+
+    /// Counts a chunk that is being read, until the answer is dropped.
+    pub(crate) fn reading(&self) -> OpenRead {
+        self.open_reads.inc();
+        OpenRead { metrics: self.clone() }
     }
 
     /// Counts a call that failed.
     pub(crate) fn failed(&self, rpc: &'static str, reason: Reason) {
         let failure = Failure { rpc, reason: reason.as_str_name() };
         self.failures.get_or_create(&failure).inc();
+    }
+}
+
+/// A chunk that is being read; no more when dropped.
+#[derive(Debug)]
+pub(crate) struct OpenRead {
+    pub(crate) metrics: Metrics,
+}
+
+impl Drop for OpenRead {
+    fn drop(&mut self) {
+        self.metrics.open_reads.dec();
     }
 }
 
@@ -76,12 +97,14 @@ struct Fullness {
 impl Collector for Fullness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let usage = self.store.usage();
+        let free = usage.capacity.saturating_sub(usage.used.saturating_add(usage.reserved));
         let gauges = [
-            ("cairn_node_capacity_bytes", "Bytes that may be held", usage.capacity),
-            ("cairn_node_used_bytes", "Bytes held", usage.used),
-            ("cairn_node_reserved_bytes", "Bytes promised to open writes", usage.reserved),
-            ("cairn_node_chunks", "Chunks held", usage.chunks),
-            ("cairn_node_open_writes", "Chunks being written", usage.open_writes.into()),
+            ("capacity_bytes", "Bytes that may be held", usage.capacity),
+            ("used_bytes", "Bytes held", usage.used),
+            ("reserved_bytes", "Bytes promised to open writes", usage.reserved),
+            ("free_bytes", "Bytes that may still be promised", free),
+            ("chunks", "Chunks held", usage.chunks),
+            ("open_writes", "Chunks being written", usage.open_writes.into()),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

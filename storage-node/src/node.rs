@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use cairn_chain::ChunkStore;
 use cairn_core::copies::CopyReceipt;
 use cairn_proto::MAX_MESSAGE_BYTES;
 use cairn_proto::v1::chunks_server::ChunksServer;
 use cairn_proto::v1::master_client::MasterClient;
+use cairn_runtime::request::Guard;
 use cairn_runtime::{Blocking, Clock, Dialer, Drained, InvalidAddress, Phase, Spawner};
 use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, Seams};
+use crate::lane;
 use crate::metrics::Metrics;
 use crate::registration::Registration;
 use crate::rpc::ChunksService;
@@ -58,10 +61,20 @@ impl StorageNode {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// The lane, to be served beside it.
+    pub fn lane(&self, guard: Guard) -> Router {
+        lane::routes(Arc::clone(&self.node), guard)
+    }
+
     /// Makes the node known to the master and keeps it known, until it is told to stop. Call it when the service can
     /// be reached.
     pub fn start(&self) {
         drop(self.spawner.spawn(self.registration.clone().run()));
+    }
+
+    /// True while the master knows the node.
+    pub fn registered(&self) -> bool {
+        self.node.metrics.registered.get() == 1
     }
 
     /// Waits until it is told to stop, then for the open writes as long as it may, and closes the store.

@@ -1,8 +1,10 @@
 //! Gigabytes and hundreds of faults: minutes each, so only on request by `cargo xtask show`.
 
 use std::fs;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
 use crate::harness::{Content, Http, PartsPlan, Process, Up};
 
@@ -59,13 +61,18 @@ async fn kills_of_serving_nodes_at_twenty_offsets() {
     crate::faults::download::kill_serving_nodes(20).await;
 }
 
-/// The most memory that a process has had, in MiB.
-fn peak_mib(process: &Process) -> u64 {
+/// A line of `/proc/PID/status` that is in kB, in MiB.
+fn mib(process: &Process, field: &str) -> f64 {
     let path = format!("/proc/{}/status", process.id());
     let status = fs::read_to_string(path).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM") / 1024
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| line.trim_matches([':', ' ', '\t']).strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse::<f64>().ok()).expect(field) / 1024.0
+}
+
+/// The most memory that a process has had, in MiB.
+fn peak_mib(process: &Process) -> u64 {
+    mib(process, "VmHWM") as u64
 }
 
 #[tokio::test]
@@ -84,4 +91,42 @@ async fn memory_of_a_gateway_at_one_and_at_sixteen_uploads() {
     let sixteen = peak_mib(&parts.gateway);
     eprintln!("gateway peak: {one} MiB at 1 upload, {sixteen} MiB at 16 uploads of 1 GiB");
     assert!(sixteen < 1024, "{sixteen} MiB: memory grows with uploads");
+}
+
+/// Nanoseconds that the threads of a process have spent on a CPU.
+fn cpu_nanoseconds(process: &Process) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the process runs");
+    let spent = |thread: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    threads.filter_map(spent).sum()
+}
+
+/// Says what processes with nothing to do cost for a minute, and holds them to the bar.
+async fn idle<'a>(what: &str, processes: impl Iterator<Item = &'a Process>) {
+    const SETTLE: Duration = Duration::from_secs(5);
+    const MEASURED: Duration = Duration::from_secs(60);
+    const MOST_PERCENT: f64 = 0.5;
+    let processes: Vec<_> = processes.collect();
+    sleep(SETTLE).await;
+    let before: Vec<_> = processes.iter().map(|process| cpu_nanoseconds(process)).collect();
+    sleep(MEASURED).await;
+    for (process, before) in processes.into_iter().zip(before) {
+        let spent = (cpu_nanoseconds(process) - before) as f64;
+        let percent = 100.0 * spent / MEASURED.as_nanos() as f64;
+        let (name, now) = (process.name(), mib(process, "VmRSS"));
+        eprintln!("idle {what}: {name:8} {percent:.3} % of a core, {now:.1} MiB");
+        assert!(percent < MOST_PERCENT, "{name} costs {percent} % of a core with nothing to do");
+    }
+}
+
+#[tokio::test]
+#[ignore = "takes two minutes: cargo xtask show idle"]
+async fn idle_costs_next_to_nothing() {
+    let up = Up::start().await;
+    idle("cairn up", std::iter::once(&up.process)).await;
+    drop(up);
+    let parts = PartsPlan::new(6, 2).start().await;
+    idle("separate processes", parts.processes()).await;
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! harness   processes, clients, reproducible content, what the catalog and the nodes hold
-//! themes    files · table · races · quota · cuts · faults · wrong_input · placement · start_up · python
+//! themes    files · buckets · table · races · gateways · quota · cuts · faults · wrong_input · placement · start_up ·
+//!           postgres · python · openapi · operations
 //! large     gigabytes and hundreds of faults, on request: `cargo xtask show`
 //! ```
 
@@ -12,12 +13,17 @@
 )]
 #![allow(clippy::print_stderr, reason = "a failed test shows what its processes said")]
 
+mod buckets;
 mod cuts;
 mod faults;
 mod files;
+mod gateways;
 mod harness;
 mod large;
+mod openapi;
+mod operations;
 mod placement;
+mod postgres;
 mod python;
 mod quota;
 mod races;

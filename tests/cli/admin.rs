@@ -18,7 +18,13 @@ fn nodes_and_usage_are_told() {
     }
     assert_eq!(usage["bucket"], "default");
     let table = up.run(&["admin", "usage", "--bytes"]).done().stdout;
-    assert!(table.starts_with("BUCKET ") && table.contains("default     3 "), "{table}");
+    assert!(table.starts_with("KIND ") && table.contains("bucket  default     3 "), "{table}");
+    let all = up.run(&["admin", "usage", "--json", "--all"]).done().json();
+    let kinds = ["bucket", "tenant", "user"];
+    assert_eq!(all.len(), 3, "{all:?}");
+    for (kind, account) in kinds.iter().zip(&all) {
+        assert!(account[kind].is_string() && account["used_bytes"] == 3, "{account}");
+    }
     assert_eq!(up.run(&["admin", "uploads", "--json"]).done().stdout, "");
     assert_eq!(up.run(&["admin", "short", "--json"]).done().stdout, "");
     assert!(up.run(&["admin", "uploads"]).done().stdout.starts_with("UPLOAD"));
@@ -36,6 +42,29 @@ fn a_limit_that_is_not_named_stays() {
     assert_eq!(set(&["--bytes", "20MiB"]), (Some(20 << 20), None));
     assert_eq!(set(&["--objects", "7"]), (Some(20 << 20), Some(7)));
     assert_eq!(set(&["--bytes", "none"]), (None, Some(7)));
+    let missing = up.run(&["admin", "quota", "set", "missing", "--bytes", "1KiB"]);
+    missing.refused(3, "there is no bucket missing");
+    assert_eq!(up.run(&["admin", "usage", "--json"]).done().json().len(), 1);
+}
+
+#[test]
+fn a_deleted_file_is_listed_and_comes_back() {
+    let up = Up::start();
+    run(up.command(&["put", "-q", "-", "a/b"]), b"first").done();
+    run(up.command(&["put", "-q", "-", "a/b"]), b"second").done();
+    up.run(&["rm", "-q", "a/b"]).done();
+    let kept = up.run(&["admin", "deleted", "a/", "--json"]).done().json();
+    let lengths: Vec<_> = kept.iter().map(|kept| kept["length"].as_u64()).collect();
+    assert_eq!(lengths, [Some(5), Some(6)], "oldest first");
+    up.run(&["admin", "undelete", "a/b"]).done();
+    assert_eq!(up.run(&["cat", "a/b"]).done().stdout, "second");
+    let first = kept[0]["version"].as_str().expect("an id");
+    up.run(&["admin", "undelete", "a/b", "--version", first]).refused(4, "exists");
+    up.run(&["admin", "undelete", "a/b", "--version", "x"]).refused(2, "--version");
+    up.run(&["admin", "undelete", "never"]).refused(3, "cairn admin deleted");
+    assert!(up.run(&["admin", "deleted"]).done().stdout.contains(first));
+    let verified = up.run(&["admin", "usage", "--verify"]).done().stdout;
+    assert_eq!(verified, "3 accounts, 2 versions, 0 open uploads: all add up\n");
 }
 
 #[test]

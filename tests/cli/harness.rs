@@ -93,10 +93,15 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options of `cairn up`.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let data = home.path().join("data");
         let mut command = cairn(&["up", "--open", "--listen", "127.0.0.1:0"]);
-        command.args(["--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.args(options).args(["--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
         let mut child = command.stderr(Stdio::inherit()).spawn().expect("start cairn up");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let url = announced(&mut stdout, "gateway on ");

@@ -72,7 +72,7 @@ fn a_part_with_wrong_bytes_is_noticed_and_removed() {
     let mut part = up.read("copy.part");
     part[5] ^= 1;
     up.write("copy.part", &part);
-    up.run(&["get", "file", "copy"]).refused(7, "SHA-256");
+    up.run(&["get", "file", "copy"]).refused(7, "file root");
     assert!(!up.path("copy").exists() && !up.path("copy.part").exists());
     up.run(&["get", "file", "copy"]).done();
     assert!(up.read("copy") == bytes, "the copy is the file");
@@ -109,9 +109,13 @@ fn a_file_that_is_replaced_meanwhile_is_noticed() {
 fn a_wrong_byte_on_the_way_out_ends_with_7_and_without_the_file() {
     let up = Up::start();
     stored(&up);
-    let flip = Proxy::before(&up.url, Mischief::FlipInAnswer(1 << 20));
-    up.run(&["get", "--url", &flip.url, "file", "copy"]).refused(7, "SHA-256");
-    assert!(!up.path("copy").exists() && !up.path("copy.part").exists());
+    // In the first segment, and in the last byte of the second one.
+    for at in [1 << 20, SEGMENT_BYTES as u64 - 1] {
+        let flip = Proxy::before(&up.url, Mischief::FlipInAnswer(at));
+        let said = up.run(&["get", "--url", &flip.url, "file", "copy"]);
+        said.refused(7, "get file: what is on disk is not what was stored: its file root is ");
+        assert!(!up.path("copy").exists() && !up.path("copy.part").exists());
+    }
     let flip = Proxy::before(&up.url, Mischief::FlipInAnswer(1 << 20));
     let cat = up.command(&["cat", "--url", &flip.url, "file"]).output().expect("cairn cat");
     assert_eq!(cat.status.code(), Some(7));
@@ -127,4 +131,38 @@ fn a_wrong_byte_on_the_way_in_ends_with_7() {
     let put = run(up.command(&["put", "--url", &flip.url, "-", "pipe"]), &content(7, 4 << 20));
     // In a chunked body the byte may be one of its framing.
     assert_ne!(put.code, Some(0), "{put:?}");
+}
+
+#[test]
+fn chunks_of_any_size_are_compared_with_the_file_root() {
+    let up = Up::with(&["--chunk-size", "100000"]);
+    for length in [0, 1, 100_000, 100_001, 2 * SEGMENT_BYTES + 5] {
+        let bytes = content(8, length);
+        up.write("file", &bytes);
+        up.run(&["put", "-q", "file", "file"]).done();
+        let got = up.run(&["get", "--json", "file", "copy"]).done().json();
+        assert_eq!(got[0]["verified_by"], "root", "{length}");
+        assert!(up.read("copy") == bytes, "{length}");
+        let cat = up.command(&["cat", "file"]).output().expect("cairn cat");
+        assert!(cat.status.success() && cat.stdout == bytes, "{length}");
+        up.run(&["get", "-r", "/", "all"]).done();
+        assert!(up.read("all/file") == bytes, "{length}");
+    }
+}
+
+#[test]
+fn where_the_root_cannot_be_computed_the_sha256_is_compared() {
+    let up = Up::start();
+    let bytes = stored(&up);
+    let hide = Proxy::before(&up.url, Mischief::HideHeader("cairn-chunks"));
+    let got = up.run(&["get", "--json", "--url", &hide.url, "file", "copy"]).done().json();
+    assert_eq!((&got[0]["verified"], &got[0]["verified_by"]), (&true.into(), &"sha256".into()));
+    assert!(up.read("copy") == bytes, "the copy is the file");
+
+    let mut get = stalled_get(&up, &stall(&up));
+    get.kill().expect("kill a process of ours");
+    get.wait().expect("it ends");
+    let again = up.run(&["get", "--json", "--url", &hide.url, "file", "copy"]).done().json();
+    assert_eq!(again[0]["resumed"], 0, "the part of another form is not built upon");
+    assert!(up.read("copy") == bytes, "the copy is the file");
 }

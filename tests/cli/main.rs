@@ -12,6 +12,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows what its processes said")]
 
 mod admin;
+mod buckets;
 mod files;
 mod harness;
 mod interrupted;

@@ -13,6 +13,8 @@ pub(crate) enum Mischief {
     StallAnswers(u64),
     /// One bit of the byte after so many of an answer is another one.
     FlipInAnswer(u64),
+    /// Answers lack this header: it comes under another name.
+    HideHeader(&'static str),
     /// One bit of the byte after so many of a request is another one.
     FlipInRequest(u64),
 }
@@ -74,6 +76,7 @@ impl Shared {
         let mut at = 0;
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             self.flip(at, &mut buffer[..count], answers);
+            self.hide(&mut buffer[..count], answers);
             at += count as u64;
             if (answers && self.stalls(count as u64)) || to.write_all(&buffer[..count]).is_err() {
                 break;
@@ -97,6 +100,15 @@ impl Shared {
             && !self.flipped.swap(true, Ordering::Relaxed)
         {
             *byte ^= 1;
+        }
+    }
+
+    /// The head of an answer comes in one piece here, because the server writes it at once.
+    fn hide(&self, bytes: &mut [u8], answers: bool) {
+        let Mischief::HideHeader(name) = self.mischief else { return };
+        let found = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+        if let Some(at) = found.filter(|_| answers) {
+            bytes[at] = b'x';
         }
     }
 

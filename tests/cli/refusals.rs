@@ -20,6 +20,9 @@ fn what_is_not_there_ends_with_3() {
         up.run(command).refused(3, "what to do:");
     }
     assert!(!up.path("none.part").exists());
+    run(up.command(&["put", "-q", "-", "docs/a"]), b"1").done();
+    up.run(&["get", "docs"]).refused(3, "cairn get -r");
+    up.run(&["rm", "docs"]).refused(3, "cairn rm -r");
 }
 
 #[test]

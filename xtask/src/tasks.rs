@@ -49,8 +49,37 @@ const TASKS: &[Task] = &[
         run: |_| tidy::check(),
     },
     Task {
+        name: "image",
+        about: "make the image cairn:local from a binary built here",
+        run: |_| run_line("deploy/local-image"),
+    },
+    Task {
+        name: "compose",
+        about: "try the cluster of docker-compose.yml: nodes stopped under an upload and a download",
+        run: |_| {
+            run_line("cargo build --profile ci -p cairn")?;
+            run_line("deploy/compose-smoke")
+        },
+    },
+    Task {
+        name: "bench",
+        about: "try the load generator for a few seconds, every byte checked",
+        run: |_| {
+            run_line("cargo build --profile ci -p cairn -p cairn-bench")?;
+            run_line("target/ci/cairn-bench --smoke")
+        },
+    },
+    Task {
+        name: "docs",
+        about: "write the parts of docs/ that are made from the code",
+        run: |_| {
+            let line = "cargo test --profile ci -p cairn --bin cairn docs::";
+            run(&[("CAIRN_WRITE_DOCS", "1")], &line.split_whitespace().collect::<Vec<_>>())
+        },
+    },
+    Task {
         name: "sim",
-        about: "run the simulated cluster; --seed N repeats a run, --count K runs K seeds",
+        about: "simulate: --tier core|stack, --seed N repeats a run, --count K or --minutes M play more",
         run: simulate,
     },
     Task {
@@ -60,15 +89,15 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "all",
-        about: "run fmt, clippy, doc, deny and test, as CI does",
+        about: "run all checks, as CI does",
         run: |_| {
-            let names = ["fmt", "clippy", "doc", "deny", "test"];
+            let names = ["fmt", "clippy", "doc", "deny", "tidy", "test", "bench", "compose"];
             names.into_iter().try_for_each(|name| run_task(name, &[]))
         },
     },
 ];
 
-/// Further words go to the runner: `--seed N`, `--count K`, `--twice`, `--log`.
+/// Further words go to the runner: `--tier core|stack`, `--seed N`, `--count K`, `--minutes M`, `--twice`, `--log`.
 fn simulate(rest: &[&str]) -> Result<(), String> {
     let words: Vec<&str> = "cargo run --profile ci -p cairn-sim --".split_whitespace().collect();
     run(&[], &[&words[..], rest].concat())

@@ -21,6 +21,7 @@ use super::{DownloadError, Located};
 use crate::budget::{Budget, Share};
 use crate::config::DownloadConfig;
 use crate::master::{CallContext, Master};
+use crate::metrics::Open;
 use crate::nodes::Nodes;
 use crate::reports::Reports;
 use crate::seams::Seams;
@@ -71,7 +72,8 @@ impl Downloads {
         reports: Reports,
         seams: Seams,
     ) -> Self {
-        let budget = Budget::new(config.budget_bytes, seams.clock.clone());
+        let budget =
+            Budget::new(config.budget_bytes, seams.clock.clone(), seams.metrics.download_budget());
         Self(Arc::new(Shared { config, master, nodes, reports, budget, seams }))
     }
 
@@ -113,17 +115,20 @@ impl Downloads {
         range: ByteRange,
     ) -> Result<Opened, DownloadError> {
         let mut reading = Reading::new(Arc::clone(&self.0), context, located, range);
-        let first = reading.next().await?;
+        let first = match reading.next().await {
+            Ok(first) => first,
+            Err(error) => {
+                reading.ended(error.reason().as_str_name());
+                return Err(error);
+            }
+        };
         let served_by = first.as_ref().map(|run| run.node);
         let first = stream::iter(first.map(|run| Ok(run.bytes)));
         let rest = stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;
             match reading.next().await {
                 Ok(Some(run)) => Some((Ok(run.bytes), Some(reading))),
-                Ok(None) => {
-                    reading.ended("done");
-                    None
-                }
+                Ok(None) => None,
                 Err(error) => {
                     let id = &reading.context.request_id;
                     tracing::warn!(request_id = %id, %error, "download broken off");
@@ -151,8 +156,13 @@ struct Reading {
     /// Next byte to be fetched.
     position: u64,
     ahead: VecDeque<Ahead>,
+    /// Bytes that were not handed out yet.
+    left: u64,
+    /// How it ended was counted.
+    counted: bool,
     /// The version is not purged while this lives.
     _lease: Lease,
+    _open: Open,
 }
 
 impl Reading {
@@ -166,6 +176,7 @@ impl Reading {
             object.clone(),
             lease,
         );
+        let open = shared.seams.metrics.download_opened();
         let mut reading = Self {
             shared,
             context,
@@ -175,7 +186,10 @@ impl Reading {
             next_page: next_offset,
             position: range.offset,
             ahead: VecDeque::new(),
+            left: range.length,
+            counted: false,
             _lease: lease,
+            _open: open,
         };
         reading.skip_to_range();
         reading
@@ -190,7 +204,8 @@ impl Reading {
         }
     }
 
-    fn ended(&self, outcome: &str) {
+    fn ended(&mut self, outcome: &str) {
+        self.counted = true;
         self.shared.seams.metrics.download_ended(outcome);
     }
 
@@ -201,7 +216,9 @@ impl Reading {
             let Some(current) = self.ahead.front_mut() else { return Ok(None) };
             match current.recv().await {
                 Some(Ok(run)) => {
-                    self.shared.seams.metrics.sent(run.bytes.len() as u64);
+                    let bytes = run.bytes.len() as u64;
+                    self.shared.seams.metrics.sent(bytes);
+                    self.left = self.left.saturating_sub(bytes);
                     return Ok(Some(run));
                 }
                 Some(Err(error)) => return Err(error),
@@ -284,5 +301,14 @@ impl Reading {
             }
         });
         ahead
+    }
+}
+
+/// Nobody asks for the end of a body whose length was announced, so what was handed out decides.
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if !self.counted {
+            self.ended(if self.left == 0 { "done" } else { "cancelled" });
+        }
     }
 }

@@ -9,27 +9,46 @@ use cairn_core::object::ObjectInfo;
 use http::header::{ACCEPT_RANGES, CONTENT_TYPE, ETAG, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Prefix of the headers that carry user metadata.
 pub(super) const META_PREFIX: &str = "cairn-meta-";
 /// Digest of the whole representation (RFC 9530).
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+/// The lengths of the chunks, over which the file root is computed.
+const CAIRN_CHUNKS: HeaderName = HeaderName::from_static("cairn-chunks");
 /// File root.
 const CAIRN_ROOT: HeaderName = HeaderName::from_static("cairn-root");
 
 /// A file as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = File)]
 pub(super) struct FileJson {
+    /// The bucket.
     bucket: String,
+    /// The key.
     key: String,
+    /// Bytes of content.
     length: u64,
+    /// The entity tag, without quotes.
     etag: String,
+    /// SHA-256 of the content in hex, when it was computed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sha256: Option<String>,
+    /// As in the header `Cairn-Root`.
     root: String,
-    modified: String,
+    /// The lengths of its chunks, as in the header `Cairn-Chunks`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    chunks: Option<String>,
+    /// When it was committed, as an HTTP date.
+    modified: String,
+    /// The media type that was stated with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content_type: Option<String>,
+    /// The version, a UUID.
     version: String,
 }
 
@@ -42,6 +61,7 @@ impl From<&ObjectInfo> for FileJson {
             etag: object.etag.clone(),
             sha256: object.sha256.map(|sha256| sha256.to_string()),
             root: object.root.to_string(),
+            chunks: object.chunks.as_ref().map(ToString::to_string),
             modified: httpdate::fmt_http_date(modified(object)),
             content_type: object.meta.content_type().map(str::to_owned),
             version: object.version.to_string(),
@@ -105,6 +125,10 @@ pub(super) fn headers(object: &ObjectInfo) -> HeaderMap {
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(ACCEPT_RANGES, "bytes");
     set(CAIRN_ROOT, &object.root.to_string());
+    // An empty list is no field (RFC 9651, section 3.1).
+    if let Some(chunks) = object.chunks.as_ref().filter(|chunks| !chunks.runs().is_empty()) {
+        set(CAIRN_CHUNKS, &chunks.to_string());
+    }
     if let Some(sha256) = &object.sha256 {
         set(REPR_DIGEST, &repr_digest(sha256));
     }

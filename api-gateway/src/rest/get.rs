@@ -7,12 +7,13 @@ use cairn_core::object::ObjectInfo;
 use cairn_core::range::ByteRange;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::conditions::{Verdict, range_counts, read_verdict};
+use super::fields;
 use super::file::{content_type, headers as file_headers, validators};
-use super::path::Place;
-use super::problem::Problem;
+use super::operation::{Answer, Call, Content, Operation};
+use super::problem::{Kind, Problem};
 use super::ranges::Ranges;
 use crate::download::{DownloadError, Located};
 use crate::files::Files;
@@ -21,28 +22,148 @@ use crate::master::CallContext;
 /// The node that served the first byte.
 const SERVED_BY: HeaderName = HeaderName::from_static("cairn-served-by");
 
-pub(super) async fn head(
-    files: &Files,
-    context: CallContext,
-    place: Place,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
+pub(super) const GET: Operation = Operation {
+    method: Method::GET,
+    id: "getFile",
+    summary: "Fetch a file or a part of it",
+    description: "When the rest of a file cannot be read from any copy, the connection is broken: a short body never \
+                  ends cleanly.",
+    query: &[],
+    headers: &[
+        fields::RANGE,
+        fields::IF_RANGE,
+        fields::IF_MATCH,
+        fields::IF_NONE_MATCH_READ,
+        fields::IF_MODIFIED_SINCE,
+        fields::IF_UNMODIFIED_SINCE,
+    ],
+    body: None,
+    answers: &[
+        Answer {
+            status: StatusCode::OK,
+            about: "The file.",
+            headers: &[
+                fields::ETAG,
+                fields::LAST_MODIFIED,
+                fields::REPR_DIGEST,
+                fields::CAIRN_ROOT,
+                fields::CAIRN_CHUNKS,
+                fields::ACCEPT_RANGES,
+                fields::NO_SNIFFING,
+                fields::META,
+                fields::SERVED_BY,
+                fields::CONTENT_LENGTH,
+            ],
+            content: Content::File,
+        },
+        Answer {
+            status: StatusCode::PARTIAL_CONTENT,
+            about: "The parts that `Range` asks for.",
+            headers: &[
+                fields::CONTENT_RANGE,
+                fields::ETAG,
+                fields::LAST_MODIFIED,
+                fields::REPR_DIGEST,
+                fields::CAIRN_ROOT,
+                fields::CAIRN_CHUNKS,
+                fields::ACCEPT_RANGES,
+                fields::NO_SNIFFING,
+                fields::META,
+                fields::SERVED_BY,
+                fields::CONTENT_LENGTH,
+            ],
+            content: Content::File,
+        },
+        UNCHANGED,
+    ],
+    problems: &[
+        Kind::InvalidName,
+        Kind::InvalidRequest,
+        Kind::BucketNotFound,
+        Kind::FileNotFound,
+        Kind::PreconditionFailed,
+        Kind::RangeNotSatisfiable,
+        Kind::Busy,
+        Kind::Unavailable,
+        Kind::Stopping,
+    ],
+    run: |call| Box::pin(get(call)),
+};
+
+pub(super) const HEAD: Operation = Operation {
+    method: Method::HEAD,
+    id: "headFile",
+    summary: "Tell what is known of a file",
+    description: "As GET, without the body and without ranges.",
+    query: &[],
+    headers: &[
+        fields::IF_MATCH,
+        fields::IF_NONE_MATCH_READ,
+        fields::IF_MODIFIED_SINCE,
+        fields::IF_UNMODIFIED_SINCE,
+    ],
+    body: None,
+    answers: &[
+        Answer {
+            status: StatusCode::OK,
+            about: "What is known of it.",
+            headers: &[
+                fields::ETAG,
+                fields::LAST_MODIFIED,
+                fields::REPR_DIGEST,
+                fields::CAIRN_ROOT,
+                fields::CAIRN_CHUNKS,
+                fields::ACCEPT_RANGES,
+                fields::NO_SNIFFING,
+                fields::META,
+                fields::CONTENT_LENGTH,
+            ],
+            content: Content::Nothing,
+        },
+        UNCHANGED_HEAD,
+    ],
+    problems: &[
+        Kind::InvalidName,
+        Kind::InvalidRequest,
+        Kind::BucketNotFound,
+        Kind::FileNotFound,
+        Kind::PreconditionFailed,
+        Kind::Busy,
+        Kind::Unavailable,
+        Kind::Stopping,
+    ],
+    run: |call| Box::pin(head(call)),
+};
+
+const UNCHANGED: Answer = Answer {
+    status: StatusCode::NOT_MODIFIED,
+    about: "The client has it.",
+    headers: &[fields::ETAG, fields::LAST_MODIFIED],
+    content: Content::Nothing,
+};
+
+/// As [`UNCHANGED`], with the length that GET would send.
+const UNCHANGED_HEAD: Answer =
+    Answer { headers: &[fields::ETAG, fields::LAST_MODIFIED, fields::CONTENT_LENGTH], ..UNCHANGED };
+
+async fn head(call: Call) -> Result<Response, Problem> {
+    let Call { files, context, names, request } = call;
+    let place = names.place()?;
     let object = files.downloads.stat(&context, &place.bucket, &place.key).await;
     let object = object.map_err(|error| Problem::of(&error))?;
-    if read_verdict(headers, &object)? == Verdict::NotModified {
-        return Ok(not_modified(&object));
+    if read_verdict(request.headers(), &object)? == Verdict::NotModified {
+        // The length of what GET would send, or none at all (RFC 9110, section 8.6): an empty body would say 0.
+        let length = [(CONTENT_LENGTH, object.length)];
+        return Ok((length, not_modified(&object)).into_response());
     }
     let mut answer = file_headers(&object);
     answer.insert(CONTENT_LENGTH, object.length.into());
     Ok((answer, Body::empty()).into_response())
 }
 
-pub(super) async fn get(
-    files: &Files,
-    context: CallContext,
-    place: Place,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
+async fn get(call: Call) -> Result<Response, Problem> {
+    let Call { files, context, names, request } = call;
+    let (place, headers) = (names.place()?, request.headers());
     let located = files.downloads.locate(&context, &place.bucket, &place.key).await;
     let located = located.map_err(|error| Problem::of(&error))?;
     let object = located.object.clone();
@@ -57,10 +178,10 @@ pub(super) async fn get(
             return Err(Problem::bad_request(rule));
         }
         Ranges::Unsatisfiable => return Err(Problem::range(object.length)),
-        Ranges::Whole => whole(files, context, located).await,
+        Ranges::Whole => whole(&files, context, located).await,
         Ranges::Parts(parts) => match parts[..] {
-            [range] => single(files, context, located, range).await,
-            _ => multiple(files, context, located, parts).await,
+            [range] => single(&files, context, located, range).await,
+            _ => multiple(&files, context, located, parts).await,
         },
     };
     answer.map_err(|error| {

@@ -2,16 +2,54 @@
 
 use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
-use cairn_core::names::BucketName;
-use http::Uri;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::fields;
 use super::file::{FileJson, json};
+use super::operation::{Answer, Call, Content, Field, Operation, Shape};
 use super::path::check_percent;
-use super::problem::Problem;
-use crate::files::Files;
-use crate::master::CallContext;
+use super::problem::{Kind, Problem};
 use crate::namespace::{ListQuery, MAX_PAGE};
+
+pub(super) const LIST: Operation = Operation {
+    method: Method::GET,
+    id: "listFiles",
+    summary: "List files",
+    description: "A page of names in byte order.",
+    query: &[
+        Field::text("list", "Marks a list; may be left out."),
+        Field::text("prefix", "Only keys that begin with this."),
+        Field::text(
+            "delimiter",
+            "Keys that hold this after the prefix are shown once, under `prefixes`.",
+        ),
+        Field::text("after", "Only what comes after this: `next_after` of the page before."),
+        Field {
+            name: "limit",
+            about: "Most entries of the page; 1000 when it is not given.",
+            shape: Shape::Number(1, Some(MAX_PAGE as u64)),
+        },
+    ],
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: StatusCode::OK,
+        about: "A page.",
+        headers: &[fields::CONTENT_LENGTH],
+        content: Content::Json(|| ("Page", Page::schema())),
+    }],
+    problems: &[
+        Kind::InvalidName,
+        Kind::InvalidRequest,
+        Kind::BucketNotFound,
+        Kind::Busy,
+        Kind::Unavailable,
+        Kind::Stopping,
+    ],
+    run: |call| Box::pin(list(call)),
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,23 +67,28 @@ struct Asked {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Page<'a> {
+    /// The bucket.
     bucket: &'a str,
+    /// As asked.
     prefix: &'a str,
+    /// As asked.
     delimiter: &'a str,
+    /// Files, in byte order of their keys.
     files: Vec<FileJson>,
+    /// What several keys have in common, up to and with the delimiter.
     prefixes: &'a [String],
+    /// `after` for the next page; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next_after: Option<&'a str>,
 }
 
-pub(super) async fn list(
-    files: &Files,
-    context: CallContext,
-    bucket: BucketName,
-    uri: &Uri,
-) -> Result<Response, Problem> {
+async fn list(call: Call) -> Result<Response, Problem> {
+    let bucket = call.names.bucket()?;
+    let uri = call.request.uri();
     check_percent(uri.query().unwrap_or_default())?;
     let Query(asked) = Query::<Asked>::try_from_uri(uri).map_err(|error| {
         let rule = "use list, prefix, delimiter, after and limit (1 to 1000)";
@@ -57,9 +100,9 @@ pub(super) async fn list(
     }
     let Asked { prefix, delimiter, after, .. } = asked;
     let query = ListQuery { prefix: prefix.clone(), delimiter: delimiter.clone(), after, limit };
-    let page = files.namespace.list(&context, &bucket, query).await;
+    let page = call.files.namespace.list(&call.context, &bucket, query).await;
     let page = page.map_err(|error| Problem::of(&error))?;
-    let answer = Answer {
+    let answer = Page {
         bucket: bucket.as_str(),
         prefix: &prefix,
         delimiter: &delimiter,

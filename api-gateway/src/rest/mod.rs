@@ -1,32 +1,56 @@
-//! Files over HTTP. Routes, methods and headers are in `docs/rest.md`.
+//! Files and buckets over HTTP. The guide is `docs/rest.md`; the reference is served, see `openapi.rs`.
 //!
 //! ```text
-//! path.rs  ─► which file or list     conditions.rs, ranges.rs ─► what the client asks
+//! operation.rs ─► what a path and a method ask for     path.rs ─► the names in a path
 //! put.rs  get.rs  delete.rs  list.rs ─► upload/, download/, namespace
-//! file.rs ─► headers and JSON of a file      problem.rs ─► every error
+//! bucket/                               ─► buckets
+//! conditions.rs, ranges.rs ─► what the client asks     file.rs ─► headers and JSON of a file
+//! problem.rs ─► every error     fields.rs, openapi.rs ─► all of it described
 //! ```
 
+mod bucket;
 mod conditions;
 mod delete;
+mod fields;
 mod file;
 mod get;
 mod list;
+mod openapi;
+mod operation;
 mod path;
 mod problem;
 mod put;
 mod ranges;
+mod route;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use cairn_core::names::Principal;
 use cairn_runtime::RequestId;
-use http::Method;
 
 use crate::files::Files;
 use crate::master::CallContext;
-use path::Target;
-use problem::Problem;
+pub use openapi::text as openapi;
+use operation::{Call, Resource};
+pub use problem::Kind as ProblemKind;
+
+/// Everything that REST can do. What is not in here is not served.
+const RESOURCES: &[Resource] = &[
+    Resource {
+        paths: &["/v1/files/{key}", "/v1/buckets/{bucket}/files/{key}"],
+        operations: &[get::GET, get::HEAD, put::PUT, put::POST, delete::DELETE],
+    },
+    Resource { paths: &["/v1/files", "/v1/buckets/{bucket}/files"], operations: &[list::LIST] },
+    Resource { paths: &["/v1/buckets"], operations: &[bucket::LIST] },
+    Resource {
+        paths: &["/v1/buckets/{bucket}"],
+        operations: &[bucket::SHOW, bucket::CREATE, bucket::CHANGE, bucket::DELETE],
+    },
+    Resource { paths: &["/openapi.json"], operations: &[openapi::DESCRIBE] },
+];
+
+pub use route::route;
 
 /// All REST routes.
 pub fn routes(files: Files) -> Router {
@@ -36,38 +60,14 @@ pub fn routes(files: Files) -> Router {
 /// One place decides what a path and a method mean, so that every other combination gets a clear answer.
 async fn dispatch(State(files): State<Files>, request: Request) -> Response {
     let context = context(&request);
-    let answer = match Target::of(request.uri()) {
-        Ok(target) => answer(&files, context.clone(), target, request).await,
+    let answer = match operation::find(RESOURCES, request.method(), request.uri().path()) {
+        Ok((operation, names)) => {
+            let context = context.clone();
+            (operation.run)(Call { files, context, names, request }).await
+        }
         Err(problem) => Err(problem),
     };
     answer.unwrap_or_else(|problem| problem.with_request_id(&context.request_id).into_response())
-}
-
-async fn answer(
-    files: &Files,
-    context: CallContext,
-    target: Target,
-    request: Request,
-) -> Result<Response, Problem> {
-    match (target, request.method()) {
-        (Target::File(place), &Method::PUT) => put::put(files, context, place, request).await,
-        (Target::File(place), &Method::POST) => put::post(files, context, place, request).await,
-        (Target::File(place), &Method::GET) => {
-            get::get(files, context, place, request.headers()).await
-        }
-        (Target::File(place), &Method::HEAD) => {
-            get::head(files, context, place, request.headers()).await
-        }
-        (Target::File(place), &Method::DELETE) => {
-            delete::delete(files, context, place, request.headers()).await
-        }
-        (Target::File(_), _) => Err(Problem::method("GET, HEAD, PUT, POST, DELETE")),
-        (Target::List(bucket), &Method::GET) => {
-            list::list(files, context, bucket, request.uri()).await
-        }
-        (Target::List(_), &Method::PUT | &Method::POST) => Err(Problem::no_key()),
-        (Target::List(_), _) => Err(Problem::method("GET")),
-    }
 }
 
 fn context(request: &Request) -> CallContext {

@@ -1,7 +1,6 @@
-//! Which file or list a path names. Paths are read as the client sent them: `..` and `//` within a key are part of it.
+//! What the names in a path are. Paths are read as the client sent them: `..` and `//` within a key are part of it.
 
 use cairn_core::names::{BucketName, InvalidName, ObjectKey};
-use http::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
@@ -13,34 +12,51 @@ pub(super) struct Place {
     pub(super) key: ObjectKey,
 }
 
-/// What a path names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    File(Place),
-    List(BucketName),
+/// The texts in a path's places, still percent-encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Names(Vec<(&'static str, String)>);
+
+/// Fits a path into a template: `{name}` takes a segment; `{key}`, at the end, all that is left, even nothing.
+pub(super) fn captured(template: &'static str, path: &str) -> Option<Names> {
+    let mut names = Names::default();
+    let mut rest = path.strip_prefix('/');
+    for part in template.strip_prefix('/')?.split('/') {
+        let here = rest?;
+        if part == "{key}" {
+            names.0.push(("key", here.to_owned()));
+            return Some(names);
+        }
+        let (segment, after) = match here.split_once('/') {
+            Some((segment, after)) => (segment, Some(after)),
+            None => (here, None),
+        };
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => names.0.push((name, segment.to_owned())),
+            None if part == segment => {}
+            None => return None,
+        }
+        rest = after;
+    }
+    rest.is_none().then_some(names)
 }
 
-impl Target {
-    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let path = uri.path();
-        if let Some(rest) = path.strip_prefix("/v1/files") {
-            return Self::within(BucketName::standard(), rest);
-        }
-        let in_bucket = path.strip_prefix("/v1/buckets/").and_then(|rest| rest.split_once('/'));
-        match in_bucket.map(|(bucket, rest)| (bucket, rest.strip_prefix("files"))) {
-            Some((bucket, Some(rest))) => Self::within(BucketName::new(decoded(bucket)?)?, rest),
-            _ => Err(Problem::no_route()),
+impl Names {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(of, _)| *of == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The bucket; without one in the path, the standard one.
+    pub(super) fn bucket(&self) -> Result<BucketName, Problem> {
+        match self.get("bucket") {
+            None => Ok(BucketName::standard()),
+            Some(name) => Ok(BucketName::new(decoded(name)?)?),
         }
     }
 
-    /// `rest` is what follows `files`: nothing, or `/` and a key.
-    fn within(bucket: BucketName, rest: &str) -> Result<Self, Problem> {
-        match rest.strip_prefix('/') {
-            None if rest.is_empty() => Ok(Self::List(bucket)),
-            None => Err(Problem::no_route()),
-            Some("") => Ok(Self::List(bucket)),
-            Some(key) => Ok(Self::File(Place { bucket, key: ObjectKey::new(decoded(key)?)? })),
-        }
+    /// Bucket and key.
+    pub(super) fn place(&self) -> Result<Place, Problem> {
+        let key = self.get("key").unwrap_or_default();
+        Ok(Place { bucket: self.bucket()?, key: ObjectKey::new(decoded(key)?)? })
     }
 }
 
@@ -70,47 +86,55 @@ pub(super) fn check_percent(text: &str) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
+    use super::super::RESOURCES;
+    use super::super::operation::find;
     use super::*;
 
-    fn target(uri: &str) -> Result<Target, Problem> {
-        Target::of(&uri.parse().expect("a URI"))
+    fn place(path: &str) -> Result<Place, Problem> {
+        find(RESOURCES, &Method::GET, path)?.1.place()
     }
 
-    fn key(uri: &str) -> String {
-        match target(uri) {
-            Ok(Target::File(place)) => format!("{}:{}", place.bucket, place.key),
-            other => panic!("{uri} is {other:?}"),
+    fn key(path: &str) -> String {
+        match place(path) {
+            Ok(place) => format!("{}:{}", place.bucket, place.key),
+            other => panic!("{path} is {other:?}"),
         }
     }
 
     #[test]
     fn a_key_is_everything_after_files() {
         assert_eq!(key("/v1/files/a"), "default:a");
+        assert_eq!(key("/v1/files//a"), "default:/a");
         assert_eq!(key("/v1/files/a/b//c/"), "default:a/b//c/");
-        assert_eq!(key("/v1/files/%2e%2e/%2Fx%20y/%C3%BC?q=1"), "default:..//x y/ü");
+        assert_eq!(key("/v1/files/%2e%2e/%2Fx%20y/%C3%BC"), "default:..//x y/ü");
         assert_eq!(key("/v1/buckets/photos/files/a/b"), "photos:a/b");
     }
 
     #[test]
     fn without_a_key_it_is_the_list() {
-        for uri in ["/v1/files", "/v1/files/", "/v1/files?list&prefix=a"] {
-            assert_eq!(target(uri), Ok(Target::List(BucketName::standard())), "{uri}");
+        for path in ["/v1/files", "/v1/buckets/photos/files"] {
+            let (operation, _) = find(RESOURCES, &Method::GET, path).expect(path);
+            assert_eq!(operation.id, "listFiles", "{path}");
         }
     }
 
     #[test]
     fn a_path_that_names_nothing_is_refused() {
-        for uri in ["/", "/v1/filesystem", "/v1/buckets/photos", "/v2/files/a"] {
-            assert_eq!(target(uri).expect_err(uri).status(), 404, "{uri}");
+        for path in ["", "/", "*", "/v1/filesystem", "/v1/bucket", "/v2/files/a", "/v1"] {
+            assert_eq!(place(path).expect_err(path).status(), 404, "{path}");
         }
-        for uri in [
+        for path in [
+            "/v1/files/",
             "/v1/files/%ff",
             "/v1/files/a%00b",
             "/v1/files/a%zz",
             "/v1/files/a%",
             "/v1/buckets/No/files/a",
+            "/v1/buckets//files/a",
         ] {
-            assert_eq!(target(uri).expect_err(uri).status(), 400, "{uri}");
+            assert_eq!(place(path).expect_err(path).status(), 400, "{path}");
         }
     }
 }

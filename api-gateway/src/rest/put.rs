@@ -1,63 +1,133 @@
 //! PUT stores or replaces; POST stores a new name or answers 409.
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use cairn_core::digest::Sha256;
 use cairn_core::object::{ObjectMeta, WriteCondition};
 use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use utoipa::PartialSchema;
 
 use super::conditions::write_condition;
+use super::fields;
 use super::file::{FileJson, META_PREFIX, REPR_DIGEST, json, read_repr_digest, validators};
+use super::operation::{Answer, Call, Content, Operation, Sent};
 use super::path::Place;
-use super::problem::Problem;
-use crate::files::Files;
-use crate::master::CallContext;
+use super::problem::{Kind, Problem};
 use crate::upload::{BodyError, NewFile, StoredFile};
 
 /// What the acknowledgement means.
 const CAIRN_RECEIPT: HeaderName = HeaderName::from_static("cairn-receipt");
 
-pub(super) async fn put(
-    files: &Files,
-    context: CallContext,
-    place: Place,
-    request: Request,
-) -> Result<Response, Problem> {
-    let condition = write_condition(request.headers())?;
+pub(super) const PUT: Operation = Operation {
+    method: Method::PUT,
+    id: "putFile",
+    summary: "Store or replace a file",
+    description: "`Content-Length` announces the length: quota is reserved whole before the body is read. Without it \
+                  quota is reserved as the body arrives. Conditions are decided in the transaction that stores.",
+    query: &[],
+    headers: &[
+        fields::EXPECT,
+        fields::REPR_DIGEST_WRITE,
+        fields::META,
+        fields::IF_MATCH,
+        fields::IF_NONE_MATCH_WRITE,
+        fields::IF_UNMODIFIED_SINCE,
+    ],
+    body: Some(BODY),
+    answers: &[
+        stored(StatusCode::CREATED, "The name is new."),
+        stored(StatusCode::OK, "The file of this name is replaced."),
+    ],
+    problems: &[
+        Kind::InvalidName,
+        Kind::InvalidRequest,
+        Kind::BodyMismatch,
+        Kind::BucketNotFound,
+        Kind::PreconditionFailed,
+        Kind::FileTooLarge,
+        Kind::TooFewNodes,
+        Kind::Busy,
+        Kind::Unavailable,
+        Kind::UploadLost,
+        Kind::Stopping,
+        Kind::OutcomeUnknown,
+        Kind::QuotaExceeded,
+    ],
+    run: |call| Box::pin(put(call)),
+};
+
+pub(super) const POST: Operation = Operation {
+    method: Method::POST,
+    id: "createFile",
+    summary: "Store a file under a new name",
+    description: "As PUT, but never replaces. Conditions are not heeded.",
+    query: &[],
+    headers: &[fields::EXPECT, fields::REPR_DIGEST_WRITE, fields::META],
+    body: Some(BODY),
+    answers: &[stored(StatusCode::CREATED, "It is stored.")],
+    problems: &[
+        Kind::InvalidName,
+        Kind::InvalidRequest,
+        Kind::BodyMismatch,
+        Kind::BucketNotFound,
+        Kind::FileExists,
+        Kind::FileTooLarge,
+        Kind::TooFewNodes,
+        Kind::Busy,
+        Kind::Unavailable,
+        Kind::UploadLost,
+        Kind::Stopping,
+        Kind::OutcomeUnknown,
+        Kind::QuotaExceeded,
+    ],
+    run: |call| Box::pin(post(call)),
+};
+
+const BODY: Sent = Sent { about: "The file. Its `Content-Type` is kept with it.", json: None };
+
+const fn stored(status: StatusCode, about: &'static str) -> Answer {
+    Answer {
+        status,
+        about,
+        headers: &[
+            fields::RECEIPT,
+            fields::ETAG,
+            fields::LAST_MODIFIED,
+            fields::REPR_DIGEST,
+            fields::CAIRN_ROOT,
+            fields::CAIRN_CHUNKS,
+            fields::CONTENT_LENGTH,
+        ],
+        content: Content::Json(|| ("File", FileJson::schema())),
+    }
+}
+
+async fn put(call: Call) -> Result<Response, Problem> {
+    let place = call.names.place()?;
+    let condition = write_condition(call.request.headers())?;
     // `If-None-Match: *` is a condition of the client: 412, where POST's own rule is a conflict.
     let create_only = condition.must_not_exist;
-    let stored = store(files, context, place, request, condition).await;
+    let stored = store(call, place, condition).await;
     stored.map_err(|problem| if create_only { problem.exists_as_precondition() } else { problem })
 }
 
-pub(super) async fn post(
-    files: &Files,
-    context: CallContext,
-    place: Place,
-    request: Request,
-) -> Result<Response, Problem> {
-    store(files, context, place, request, WriteCondition::create_only()).await
+async fn post(call: Call) -> Result<Response, Problem> {
+    let place = call.names.place()?;
+    store(call, place, WriteCondition::create_only()).await
 }
 
-async fn store(
-    files: &Files,
-    context: CallContext,
-    place: Place,
-    request: Request,
-    condition: WriteCondition,
-) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
+async fn store(call: Call, place: Place, condition: WriteCondition) -> Result<Response, Problem> {
+    let (head, body) = call.request.into_parts();
     let file = new_file(&head, place, condition)?;
     let waits_for_continue = head
         .headers
         .get(EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let body = pieces(body);
-    let stored = files.uploads.store(context, file, body, waits_for_continue).await;
+    let stored = call.files.uploads.store(call.context, file, body, waits_for_continue).await;
     stored.map(|stored| answer(&stored)).map_err(|error| {
         tracing::info!(%error, "not stored");
         Problem::of(&error)

@@ -67,6 +67,7 @@ pub(super) struct Chunks {
 
 /// What a body became.
 pub(super) struct Cut {
+    pub(super) blob: BlobId,
     pub(super) length: u64,
     pub(super) digests: FileDigests,
     /// Receipts that were not confirmed yet.
@@ -81,7 +82,8 @@ impl Chunks {
         length: Option<u64>,
         gathered: Option<Share>,
     ) -> Self {
-        let hashes = HashPipe::start(&shared.seams.spawner, shared.seams.hashing.clone());
+        let hashes =
+            HashPipe::start(&shared.seams.spawner, shared.seams.hashing.clone(), begun.sha256);
         Self {
             shared,
             session,
@@ -142,7 +144,7 @@ impl Chunks {
             self.one_saved().await?;
         }
         let digests = self.hashes.end_of_file().await?;
-        Ok(Cut { length: self.received, digests, receipts: self.receipts })
+        Ok(Cut { blob: self.blob, length: self.received, digests, receipts: self.receipts })
     }
 
     /// Opens the next chunk: a place in the window, memory, quota, and its copies.
@@ -261,7 +263,7 @@ impl Chunks {
         let Some(saved) = self.saving.join_next().await else { return Ok(()) };
         self.receipts.push(saved.map_err(|_| UploadError::Internal("a save panicked"))??);
         if self.receipts.len() >= CONFIRM_BATCH {
-            self.session.confirm(mem::take(&mut self.receipts)).await?;
+            self.session.confirm(self.blob, mem::take(&mut self.receipts)).await?;
         }
         Ok(())
     }

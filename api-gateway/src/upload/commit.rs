@@ -17,7 +17,7 @@ pub(super) async fn commit(
     let committing = spawner.spawn(async move {
         // Repeated by the session while the outcome is unknown: the master knows the upload by its id. A guard that
         // is dropped after that asks for an abort, which the master refuses once the version stands.
-        let stored = session.commit(cut.receipts, cut.length, cut.digests).await?;
+        let stored = session.commit(cut.blob, cut.receipts, cut.length, cut.digests).await?;
         guard.committed();
         tracing::info!(
             upload = %session.upload, key = %stored.object.key, length = stored.object.length,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_proto::error::is_retryable;
 use cairn_proto::{InvalidField, Reason, RemoteError, WireError};
 
 use crate::budget::BudgetExhausted;
@@ -74,6 +75,16 @@ impl WireError for UploadError {
         }
     }
 
+    /// What is over for an upload is not over for the file: sent again, it is another upload.
+    fn is_retryable(&self) -> bool {
+        let reason = self.reason();
+        let lost = matches!(
+            reason,
+            Reason::UploadNotFound | Reason::UploadAborted | Reason::UploadIncomplete
+        );
+        lost || is_retryable(reason)
+    }
+
     fn client_message(&self) -> String {
         match self {
             Self::Copies { index, .. } => {
@@ -84,5 +95,20 @@ impl WireError for UploadError {
             }
             other => other.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_proto::error::refuse;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_upload_is_worth_sending_again() {
+        let from_master = |reason| UploadError::from(RemoteError::from(refuse(reason, false, "")));
+        assert!(from_master(Reason::UploadAborted).is_retryable());
+        assert!(from_master(Reason::Busy).is_retryable());
+        assert!(!from_master(Reason::QuotaExceeded).is_retryable());
     }
 }

@@ -20,8 +20,8 @@ enum Step {
 /// Digests of a whole file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileDigests {
-    /// As `sha256sum` prints it.
-    pub(super) sha256: Sha256,
+    /// As `sha256sum` prints it; absent when it was not wanted.
+    pub(super) sha256: Option<Sha256>,
     /// Over the list of chunks.
     pub(super) root: FileRoot,
 }
@@ -38,10 +38,11 @@ pub(super) struct HashPipe(mpsc::Sender<Step>);
 const GONE: UploadError = UploadError::Internal("the hash pipe is gone");
 
 impl HashPipe {
-    /// Starts a pipe; it ends when this side is dropped.
-    pub(super) fn start(spawner: &Spawner, hashing: Blocking) -> Self {
+    /// Starts a pipe; it ends when this side is dropped. `sha256` says whether that of the file is wanted.
+    pub(super) fn start(spawner: &Spawner, hashing: Blocking, sha256: bool) -> Self {
         let (steps, queue) = mpsc::channel(QUEUE_STEPS);
-        spawner.spawn(run(queue, hashing));
+        let file = sha256.then(sha2::Sha256::default);
+        spawner.spawn(run(queue, hashing, State { file, ..State::default() }));
         Self(steps)
     }
 
@@ -65,8 +66,7 @@ impl HashPipe {
     }
 }
 
-async fn run(mut queue: mpsc::Receiver<Step>, hashing: Blocking) {
-    let mut state = State::default();
+async fn run(mut queue: mpsc::Receiver<Step>, hashing: Blocking, mut state: State) {
     let mut batch = Vec::with_capacity(BATCH_STEPS);
     while queue.recv_many(&mut batch, BATCH_STEPS).await > 0 {
         let steps = mem::take(&mut batch);
@@ -87,7 +87,7 @@ async fn run(mut queue: mpsc::Receiver<Step>, hashing: Blocking) {
 
 #[derive(Default)]
 struct State {
-    file: sha2::Sha256,
+    file: Option<sha2::Sha256>,
     root: RootHasher,
     chunk: ChunkHasher,
     chunk_bytes: u64,
@@ -98,7 +98,9 @@ impl State {
         for step in steps {
             match step {
                 Step::Bytes(bytes) => {
-                    self.file.update(&bytes);
+                    if let Some(file) = &mut self.file {
+                        file.update(&bytes);
+                    }
                     self.chunk.update(&bytes);
                     self.chunk_bytes += bytes.len() as u64;
                 }
@@ -116,7 +118,7 @@ impl State {
     }
 
     fn digests(&self) -> FileDigests {
-        let sha256 = Sha256(self.file.clone().finalize().into());
+        let sha256 = self.file.clone().map(|file| Sha256(file.finalize().into()));
         FileDigests { sha256, root: self.root.finish() }
     }
 }
@@ -127,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_and_file_are_hashed_in_one_pass() {
-        let pipe = HashPipe::start(&Spawner::current(), Blocking::inline());
+        let pipe = HashPipe::start(&Spawner::current(), Blocking::inline(), true);
         pipe.bytes(Bytes::from_static(b"ab")).await.expect("runs");
         let first = pipe.end_of_chunk().await.expect("runs");
         pipe.bytes(Bytes::from_static(b"c")).await.expect("runs");
@@ -146,6 +148,15 @@ mod tests {
         root.update(1, &second);
         assert_eq!(digests.root, root.finish());
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(digests.sha256.to_string(), abc, "FIPS 180-2, appendix B.1");
+        let sha256 = digests.sha256.map(|sha256| sha256.to_string());
+        assert_eq!(sha256.as_deref(), Some(abc), "FIPS 180-2, appendix B.1");
+    }
+
+    #[tokio::test]
+    async fn a_sha256_that_is_not_wanted_is_not_computed() {
+        let pipe = HashPipe::start(&Spawner::current(), Blocking::inline(), false);
+        pipe.bytes(Bytes::from_static(b"abc")).await.expect("runs");
+        drop(pipe.end_of_chunk().await.expect("runs"));
+        assert_eq!(pipe.end_of_file().await.expect("runs").sha256, None);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Begun {
     pub(super) reserved: u64,
     pub(super) placements: Vec<ChunkPlacement>,
     pub(super) copies: usize,
+    /// Whether the bucket wants the SHA-256 of the file.
+    pub(super) sha256: bool,
     pub(super) lease: std::time::Duration,
 }
 
@@ -71,6 +73,7 @@ impl Session {
             reserved: answer.reserved,
             placements: convert::each(answer.placements)?,
             copies: answer.copies as usize,
+            sha256: !answer.without_sha256,
             lease: std::time::Duration::from_millis(answer.lease_ms),
         })
     }
@@ -94,11 +97,16 @@ impl Session {
     }
 
     /// Hands receipts to the master; a copy that does not count fails the upload.
-    pub(super) async fn confirm(&self, receipts: Vec<ChunkReceipt>) -> Result<(), UploadError> {
+    pub(super) async fn confirm(
+        &self,
+        blob: BlobId,
+        receipts: Vec<ChunkReceipt>,
+    ) -> Result<(), UploadError> {
         let request = v1::ConfirmChunksRequest {
             caller: Some(self.context.caller()),
             upload_id: self.upload_id(),
             receipts: receipts.into_iter().map(Into::into).collect(),
+            blob_id: convert::bytes(blob.as_bytes()),
         };
         let confirm =
             |mut client: Client, request| async move { client.confirm_chunks(request).await };
@@ -115,17 +123,20 @@ impl Session {
     /// Makes the upload a version.
     pub(super) async fn commit(
         &self,
+        blob: BlobId,
         receipts: Vec<ChunkReceipt>,
         length: u64,
         digests: FileDigests,
     ) -> Result<StoredFile, UploadError> {
+        let sha256 = digests.sha256.map(|sha256| bytes::Bytes::copy_from_slice(&sha256.0));
         let request = v1::CommitUploadRequest {
             caller: Some(self.context.caller()),
             upload_id: self.upload_id(),
             receipts: receipts.into_iter().map(Into::into).collect(),
             length,
-            sha256: bytes::Bytes::copy_from_slice(&digests.sha256.0),
+            sha256: sha256.unwrap_or_default(),
             root: bytes::Bytes::copy_from_slice(&digests.root.0),
+            blob_id: convert::bytes(blob.as_bytes()),
         };
         let commit =
             |mut client: Client, request| async move { client.commit_upload(request).await };

@@ -35,7 +35,8 @@ impl std::fmt::Debug for Uploads {
 
 impl Uploads {
     pub(crate) fn new(config: UploadConfig, master: Master, nodes: Nodes, seams: Seams) -> Self {
-        let uploads = Budget::new(config.budget_bytes, seams.clock.clone());
+        let uploads =
+            Budget::new(config.budget_bytes, seams.clock.clone(), seams.metrics.upload_budget());
         let open = TaskTracker::new();
         Self(Arc::new(Shared { config, master, nodes, uploads, seams, open }))
     }
@@ -63,6 +64,7 @@ impl Uploads {
         let (idle, clock) = (self.0.config.body_idle, self.0.seams.clock.clone());
         let mut body = BodyReader::new(body, waits_for_continue, idle, clock);
         let begun = self.0.seams.clock.monotonic();
+        let _open = self.0.seams.metrics.upload_opened();
         let stored = self.store_from(context, &file, &mut body).await;
         let metrics = &self.0.seams.metrics;
         match &stored {
@@ -98,7 +100,9 @@ impl Uploads {
         let mut guard =
             UploadGuard::new(session.clone(), shared.seams.spawner.clone(), &shared.open);
         let received = start.as_ref().map_or(0, |(gathered, _)| gathered.bytes);
-        let begun = session.begin(file, length, received).await?;
+        let mut begun = session.begin(file, length, received).await?;
+        // What the client announced is checked, whatever the bucket wants.
+        begun.sha256 |= file.sha256.is_some();
         guard.keep_lease(begun.lease, shared.seams.clock.clone());
 
         let (gathered, share) = start.unzip();
@@ -113,7 +117,7 @@ impl Uploads {
             }
         }
         let cut = chunks.finish().await?;
-        if file.sha256.is_some_and(|announced| announced != cut.digests.sha256) {
+        if file.sha256.is_some() && file.sha256 != cut.digests.sha256 {
             return Err(UploadError::Digest);
         }
         commit(&shared.seams.spawner, session, guard, cut).await

@@ -1,6 +1,6 @@
 //! The command line of operators.
 
-use clap::{Args as ClapArgs, Subcommand, ValueHint};
+use clap::{ArgGroup, Args as ClapArgs, Subcommand, ValueHint};
 
 use crate::client::error::EXIT_CODES;
 
@@ -35,10 +35,17 @@ pub(crate) enum Do {
     /// Show the storage nodes: state, zone, how full
     Nodes(Show),
     /// Show what each bucket holds, and its limits
-    Usage(Show),
+    Usage(ShowUsage),
     /// Set limits
     #[command(subcommand)]
     Quota(Quota),
+    /// Create, list and delete tenants
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Show files that were deleted or replaced and can come back
+    Deleted(Deleted),
+    /// Bring a deleted file back under its name
+    Undelete(Undelete),
     /// Show uploads that hold a reservation
     Uploads(Show),
     /// Show chunks with fewer good copies than wanted
@@ -56,6 +63,44 @@ pub(crate) struct Show {
     pub(crate) json: bool,
 }
 
+/// Options of `cairn admin usage`.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub(crate) struct ShowUsage {
+    /// What each user and each tenant holds as well
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Add up all files and compare with what is counted: exit code 7 when a number differs
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `cairn admin deleted`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Deleted {
+    /// Only keys that begin so
+    pub(crate) prefix: Option<String>,
+    /// The bucket
+    #[arg(long, env = "CAIRN_BUCKET", default_value = "default")]
+    pub(crate) bucket: String,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `cairn admin undelete`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Undelete {
+    /// The key; the version that was deleted last comes back
+    pub(crate) key: String,
+    /// The bucket
+    #[arg(long, env = "CAIRN_BUCKET", default_value = "default")]
+    pub(crate) bucket: String,
+    /// Another version of it, as cairn admin deleted shows
+    #[arg(long, value_name = "ID")]
+    pub(crate) version: Option<String>,
+}
+
 /// What is done with limits.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Quota {
@@ -65,11 +110,12 @@ pub(crate) enum Quota {
 
 /// Options of `cairn admin quota set`.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["bytes", "objects"]))]
 pub(crate) struct SetQuota {
     /// The bucket
     pub(crate) bucket: String,
     /// Most bytes, e.g. 20MiB; or none
-    #[arg(long, value_name = "SIZE", value_parser = bytes, required_unless_present = "objects")]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) bytes: Option<Limit>,
     /// Most files; or none
     #[arg(long, value_name = "COUNT", value_parser = objects)]
@@ -77,6 +123,37 @@ pub(crate) struct SetQuota {
     /// As one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is done with tenants.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Tenant {
+    /// Create a tenant
+    Create(CreateTenant),
+    /// List tenants with what they hold
+    Ls(Show),
+    /// Delete a tenant that has no buckets
+    Rm(RemoveTenant),
+}
+
+/// Options of `cairn admin tenant create`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct CreateTenant {
+    /// 1 to 63 of a-z, A-Z, 0-9, '-', '_' and '.'
+    pub(crate) tenant: String,
+    /// Most bytes, e.g. 20MiB; or none
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) bytes: Option<Limit>,
+    /// Most files; or none
+    #[arg(long, value_name = "COUNT", value_parser = objects)]
+    pub(crate) objects: Option<Limit>,
+}
+
+/// Options of `cairn admin tenant rm`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct RemoveTenant {
+    /// The tenant
+    pub(crate) tenant: String,
 }
 
 /// A limit as it is given.

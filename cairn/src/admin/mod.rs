@@ -1,8 +1,11 @@
 //! `cairn admin`: what operators see and set, over `cairn.v1.Admin`.
 
 pub(crate) mod args;
+mod audit;
+mod condemned;
 mod nodes;
 mod short;
+mod tenants;
 mod uploads;
 mod usage;
 
@@ -31,8 +34,12 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
         let operator = Operator::dial(&args.connection)?;
         match &args.what {
             Do::Nodes(show) => nodes::run(&operator, show).await,
-            Do::Usage(show) => usage::run(&operator, show).await,
+            Do::Usage(args) if args.verify => audit::run(&operator, &args.show).await,
+            Do::Usage(args) => usage::run(&operator, args).await,
             Do::Quota(args::Quota::Set(set)) => usage::set(&operator, set).await,
+            Do::Tenant(what) => tenants::run(&operator, what).await,
+            Do::Deleted(args) => condemned::list(&operator, args).await,
+            Do::Undelete(args) => condemned::undelete(&operator, args).await,
             Do::Uploads(show) => uploads::run(&operator, show).await,
             Do::Short(show) => short::run(&operator, show).await,
         }
@@ -81,6 +88,16 @@ impl Operator {
                     .advise("see that a master runs there, or name its admin port with --admin-url or CAIRN_ADMIN_URL")
             }
             Reason::InvalidField => ClientError::usage(doing, error.message),
+            Reason::ObjectNotFound => ClientError::new(Kind::NotFound, doing, error.message)
+                .advise("see what is kept: cairn admin deleted"),
+            Reason::ObjectExists | Reason::TenantExists | Reason::TenantNotEmpty => {
+                ClientError::new(Kind::Condition, doing, error.message)
+            }
+            Reason::TenantNotFound => ClientError::new(Kind::NotFound, doing, error.message)
+                .advise("see the tenants: cairn admin tenant ls"),
+            Reason::QuotaExceeded => ClientError::new(Kind::Quota, doing, error.message),
+            Reason::BucketNotFound => ClientError::new(Kind::NotFound, doing, error.message)
+                .advise("see the buckets: cairn bucket ls"),
             Reason::Unspecified => {
                 ClientError::failed(doing, format!("{} answered: {}", self.url, error.code))
                     .advise("see that --admin-url names the admin port of a master or of cairn up")

@@ -5,13 +5,42 @@ use cairn_proto::v1::{Account, GetUsageRequest, Limits, Scope, ScopeKind, SetQuo
 use serde::Serialize;
 
 use super::Operator;
-use super::args::{SetQuota, Show};
+use super::args::{SetQuota, ShowUsage};
 use crate::client::error::ClientError;
 use crate::human::{Side, Table, bytes_as};
 
+/// Whose it is: the name of the field says what kind.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Whose<'a> {
+    Bucket(&'a str),
+    User(&'a str),
+    Tenant(&'a str),
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn of(scope: &'a Scope) -> Option<Self> {
+        match scope.kind() {
+            ScopeKind::Bucket => Some(Self::Bucket(&scope.name)),
+            ScopeKind::User => Some(Self::User(&scope.name)),
+            ScopeKind::Tenant => Some(Self::Tenant(&scope.tenant)),
+            ScopeKind::Unspecified => None,
+        }
+    }
+
+    pub(super) const fn kind_and_name(self) -> (&'static str, &'a str) {
+        match self {
+            Self::Bucket(name) => ("bucket", name),
+            Self::User(name) => ("user", name),
+            Self::Tenant(name) => ("tenant", name),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Usage<'a> {
-    bucket: &'a str,
+    #[serde(flatten)]
+    whose: Whose<'a>,
     used_bytes: u64,
     reserved_bytes: u64,
     condemned_bytes: u64,
@@ -20,29 +49,28 @@ struct Usage<'a> {
     limit_objects: Option<u64>,
 }
 
-fn usage(account: &Account) -> Usage<'_> {
+fn usage(account: &Account) -> Option<Usage<'_>> {
     let limits = account.limits.unwrap_or_default();
-    Usage {
-        bucket: account.scope.as_ref().map_or("", |scope| scope.name.as_str()),
+    Some(Usage {
+        whose: Whose::of(account.scope.as_ref()?)?,
         used_bytes: account.used_bytes,
         reserved_bytes: account.reserved_bytes,
         condemned_bytes: account.condemned_bytes,
         objects: account.used_objects,
         limit_bytes: limits.bytes,
         limit_objects: limits.objects,
-    }
+    })
 }
 
-pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientError> {
+pub(super) async fn run(operator: &Operator, args: &ShowUsage) -> Result<(), ClientError> {
     let accounts = accounts(operator, "read usage", None).await?;
-    let is_bucket = |account: &&Account| {
-        account.scope.as_ref().is_some_and(|scope| scope.kind() == ScopeKind::Bucket)
-    };
-    let buckets: Vec<Usage<'_>> = accounts.iter().filter(is_bucket).map(usage).collect();
-    if show.json {
-        return buckets.iter().try_for_each(|usage| operator.output.json(usage));
+    let mut shown: Vec<Usage<'_>> = accounts.iter().filter_map(usage).collect();
+    shown.retain(|usage| args.all || matches!(usage.whose, Whose::Bucket(_)));
+    shown.sort_by_key(|usage| usage.whose.kind_and_name());
+    if args.show.json {
+        return shown.iter().try_for_each(|usage| operator.output.json(usage));
     }
-    tell(operator, &buckets, show.bytes)
+    tell(operator, &shown, args.show.bytes)
 }
 
 pub(super) async fn set(operator: &Operator, set: &SetQuota) -> Result<(), ClientError> {
@@ -65,10 +93,13 @@ pub(super) async fn set(operator: &Operator, set: &SetQuota) -> Result<(), Clien
     let mut calls = operator.calls.clone();
     let call = calls.set_quota(request);
     let account = operator.answer(&doing, call).await?.account.unwrap_or_default();
+    let Some(usage) = usage(&account) else {
+        return Err(ClientError::failed(&doing, "the answer names no account"));
+    };
     if set.json {
-        return operator.output.json(&usage(&account));
+        return operator.output.json(&usage);
     }
-    tell(operator, &[usage(&account)], false)
+    tell(operator, &[usage], false)
 }
 
 async fn accounts(
@@ -81,10 +112,11 @@ async fn accounts(
     Ok(operator.answer(doing, call).await?.accounts)
 }
 
-fn tell(operator: &Operator, buckets: &[Usage<'_>], exact: bool) -> Result<(), ClientError> {
+fn tell(operator: &Operator, shown: &[Usage<'_>], exact: bool) -> Result<(), ClientError> {
     let (left, right) = (Side::Left, Side::Right);
     let mut table = Table::new(&[
-        ("BUCKET", left),
+        ("KIND", left),
+        ("NAME", left),
         ("USED", right),
         ("RESERVED", right),
         ("CONDEMNED", right),
@@ -92,9 +124,11 @@ fn tell(operator: &Operator, buckets: &[Usage<'_>], exact: bool) -> Result<(), C
         ("OBJECTS", right),
         ("OBJECT LIMIT", right),
     ]);
-    for usage in buckets {
+    for usage in shown {
+        let (kind, name) = usage.whose.kind_and_name();
         table.row(vec![
-            usage.bucket.to_owned(),
+            kind.to_owned(),
+            name.to_owned(),
             bytes_as(usage.used_bytes, exact),
             bytes_as(usage.reserved_bytes, exact),
             bytes_as(usage.condemned_bytes, exact),

@@ -30,7 +30,7 @@ pub(crate) struct Telling {
 
 /// Options of `cairn put`.
 #[derive(Debug, Clone, ClapArgs)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, override_usage = "cairn put [OPTIONS] <SRC>... <KEY>")]
 pub(crate) struct Put {
     /// Files, then the key; a key that ends with / takes each file under its own name; `-` is standard input
     #[arg(required = true, num_args = 2.., value_names = ["SRC", "KEY"], value_hint = ValueHint::AnyPath)]
@@ -71,7 +71,7 @@ pub(crate) struct Get {
     /// Fetch all of it, even when an earlier try left a part
     #[arg(long)]
     pub(crate) no_resume: bool,
-    /// Compare the SHA-256 of what is on disk with the server's; this is the default
+    /// Compare what is on disk with the file root that the server keeps; this is the default
     #[arg(long, overrides_with = "no_verify")]
     pub(crate) verify: bool,
     /// Take what arrives as it is; nothing is resumed then, because nobody would notice a bad part
@@ -92,7 +92,7 @@ pub(crate) struct Get {
 pub(crate) struct Cat {
     /// The file
     pub(crate) key: String,
-    /// Do not compare the SHA-256 at the end
+    /// Do not compare what was written with what is stored
     #[arg(long)]
     pub(crate) no_verify: bool,
     #[command(flatten)]

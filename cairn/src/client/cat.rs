@@ -1,10 +1,10 @@
 //! `cairn cat`: a file to standard output.
 
 use super::args::{Cat, Telling};
-use super::digest::Hasher;
 use super::error::{ClientError, Kind};
 use super::get::fetch::fetch;
 use super::output::write_out;
+use super::proof::InOrder;
 use super::remote::{Version, stat};
 use super::{Client, block_on, names};
 
@@ -14,19 +14,22 @@ pub(crate) fn run(args: &Cat) -> Result<(), ClientError> {
         let doing = format!("cat {}", args.key);
         let key = names::key(&doing, args.key.as_str())?;
         let version = Version::of(&doing, stat(&client, &doing, &key).await?)?;
-        let mut hasher = Hasher::default();
+        let proof = version.proof.clone().filter(|_| !args.no_verify);
+        let mut arrived = proof.as_ref().map(InOrder::for_proof);
         fetch(&client, &doing, &version, 0..version.length, async |bytes| {
-            hasher.update(&bytes);
+            if let Some(arrived) = &mut arrived {
+                arrived.update(&bytes);
+            }
             write_out(&bytes)
         })
         .await?;
-        let arrived = hasher.finish();
-        if args.no_verify || version.sha256 == Some(arrived) {
-            return Ok(());
-        }
-        let problem = match version.sha256 {
-            Some(_) => "what was written is not what was stored: its SHA-256 differs",
-            None => "the server keeps no SHA-256 of this file, so it could not be verified",
+        let problem = match (proof, arrived) {
+            _ if args.no_verify => return Ok(()),
+            (Some(proof), Some(arrived)) => match proof.check(&arrived.finish()) {
+                Ok(()) => return Ok(()),
+                Err(differs) => format!("what was written is not what was stored: {differs}"),
+            },
+            _ => "the server tells nothing to compare this file with".to_owned(),
         };
         Err(ClientError::new(Kind::Mismatch, &doing, problem).advise("do not use what was written"))
     })

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cairn_core::digest::Sha256;
+use cairn_core::digest::{FileRoot, Sha256};
 use http::HeaderMap;
 use sha2::Digest;
 
@@ -30,9 +30,17 @@ pub(super) fn stated(headers: &HeaderMap) -> Option<Sha256> {
 
 /// A SHA-256 in hex, as lists show it.
 pub(super) fn from_hex(text: &str) -> Option<Sha256> {
+    Sha256::try_from(&bytes_of(text)?[..]).ok()
+}
+
+/// A file root in hex.
+pub(super) fn root_from_hex(text: &str) -> Option<FileRoot> {
+    FileRoot::try_from(&bytes_of(text)?[..]).ok()
+}
+
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
     let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(pair).collect();
-    Sha256::try_from(&bytes?[..]).ok()
+    (0..text.len()).step_by(2).map(pair).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(crate) enum Kind {
     Usage,
     /// There is no such file or bucket.
     NotFound,
-    /// The file exists, or was replaced meanwhile.
+    /// The file or bucket exists, or was changed meanwhile, or the bucket is not empty.
     Condition,
     /// A quota would be exceeded.
     Quota,
@@ -51,7 +51,7 @@ Exit codes:
   1  failed
   2  wrong usage, or a name that breaks its rule
   3  no such file or bucket
-  4  the file exists, or was replaced meanwhile
+  4  the file or bucket exists, or was changed meanwhile, or the bucket is not empty
   5  a quota would be exceeded
   6  the server cannot be reached
   7  what arrived is not what was stored";
@@ -97,6 +97,15 @@ impl ClientError {
     /// Adds what to do about it.
     pub(crate) fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// Adds something more to do about it.
+    pub(crate) fn advise_too(self, more: impl fmt::Display) -> Self {
+        let advice = match &self.advice {
+            Some(advice) => format!("{advice}; {more}"),
+            None => more.to_string(),
+        };
+        self.advise(advice)
     }
 
     /// Adds the name under which the services logged the request.

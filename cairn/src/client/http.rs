@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Builder;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -80,6 +80,11 @@ pub(crate) fn base_url(option: &str, text: &str) -> Result<String, ClientError> 
     Ok(format!("http://{authority}"))
 }
 
+/// A body in hand.
+pub(super) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// No body.
 pub(super) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
@@ -115,6 +120,12 @@ impl Api {
         let query = format!("list&prefix={prefix}&delimiter={delimiter}&after={after}");
         let uri = format!("{}/v1/buckets/{}/files?{query}", self.base, self.bucket);
         Request::builder().method(Method::GET).uri(uri)
+    }
+
+    /// A request about the bucket itself.
+    pub(super) fn of_bucket(&self, method: Method, query: &str) -> Builder {
+        let uri = format!("{}/v1/buckets/{}{query}", self.base, self.bucket);
+        Request::builder().method(method).uri(uri)
     }
 
     /// A request for a path of the server itself.
@@ -300,7 +311,15 @@ fn meaning(problem: &str, status: StatusCode) -> (Kind, Again, &'static str) {
         "bucket-not-found" => (
             Kind::NotFound,
             Again::No,
-            "see the buckets: cairn admin usage; choose one with --bucket",
+            "see the buckets: cairn bucket ls; choose one with --bucket",
+        ),
+        "bucket-exists" | "bucket-deleting" => {
+            (Kind::Condition, Again::No, "see the buckets: cairn bucket ls")
+        }
+        "bucket-not-empty" => (
+            Kind::Condition,
+            Again::No,
+            "delete it with all that is in it: cairn bucket rm --contents",
         ),
         "file-exists" => (Kind::Condition, Again::No, "leave --new out to replace it"),
         "precondition-failed" => (Kind::Condition, Again::No, "look at it with: cairn stat KEY"),

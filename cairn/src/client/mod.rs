@@ -1,4 +1,4 @@
-//! `cairn put | get | cat | ls | stat | rm | healthcheck`: files over HTTP, from the side of those who use them.
+//! `cairn put | get | cat | ls | stat | rm | bucket | healthcheck`: files over HTTP, from the side of those who use them.
 //!
 //! ```text
 //! args ─► put · get · cat · list · stat · rm ─► http ─► a gateway
@@ -11,6 +11,7 @@
 //! concern in memory.
 
 pub(crate) mod args;
+pub(crate) mod bucket;
 mod cat;
 mod digest;
 pub(crate) mod error;
@@ -20,6 +21,7 @@ pub(crate) mod http;
 mod list;
 mod names;
 pub(crate) mod output;
+mod proof;
 mod put;
 mod remote;
 mod rm;
@@ -37,6 +39,7 @@ use self::error::{ClientError, Kind};
 use self::http::Api;
 use self::output::Output;
 
+pub(crate) use self::bucket::run as bucket;
 pub(crate) use self::cat::run as cat;
 pub(crate) use self::get::run as get;
 pub(crate) use self::healthcheck::run as healthcheck;

@@ -54,7 +54,9 @@ pub(crate) fn run(args: &Put) -> Result<(), ClientError> {
         let client = Client::open(&args.connection, args.telling, args.parallel)?;
         let planned = plan::plan(&args.paths, args.recursive)?;
         for skipped in &planned.skipped {
-            client.output.complain(&format!("put {}: skipped", skipped.display()));
+            client
+                .output
+                .complain(&format!("put {}: skipped: it is a link or a device", skipped.display()));
         }
         client.output.begin(planned.bytes());
         let ended = each(&client, args.parallel, planned.items, |item| put(&client, args, item));
@@ -105,7 +107,14 @@ async fn attempt(
     let (parts, body) = answer.into_parts();
     let body = client.api.all(doing, body).await?;
     let file: Described = read_json(doing, &body)?;
-    verify(doing, &sent, digest::stated(&parts.headers))?;
+    match digest::stated(&parts.headers) {
+        // The bucket wants no SHA-256, and the lengths of chunks are known only now.
+        None if file.root.is_some() => {
+            let text = "not compared with what was sent: the bucket keeps no SHA-256";
+            client.output.complain(&format!("{doing}: {text}"));
+        }
+        stored => verify(doing, &sent, stored)?,
+    }
     let source = item.origin.to_string();
     let line = format!("{source} -> {} ({})", file.key, human::bytes(file.length));
     let receipt = text(&parts.headers, "cairn-receipt");
@@ -133,13 +142,18 @@ async fn exchange(
     match (answer, read) {
         (Ok(answer), Some(read)) => Ok((answer, read?)),
         (Ok(answer), None) => Ok((answer, reader.await?)),
-        (Err(_), Some(Err(unreadable))) => Err(unreadable),
+        (Err(error), Some(Err(unreadable))) => Err(cause(unreadable, error)),
         (Err(error), Some(Ok(_))) => Err(error),
         (Err(error), None) => match client.api.clock.timeout(READER_BOUND, reader).await {
-            Ok(Err(unreadable)) if unreadable.kind != Kind::ReaderGone => Err(unreadable),
+            Ok(Err(unreadable)) => Err(cause(unreadable, error)),
             _ => Err(error),
         },
     }
+}
+
+/// Why a request failed whose body could not be fed either: a body that nobody takes any more is the refusal's echo.
+fn cause(unreadable: ClientError, error: ClientError) -> ClientError {
+    if unreadable.kind == Kind::Unreachable { error } else { unreadable }
 }
 
 fn request(

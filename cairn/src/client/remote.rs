@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_core::digest::Sha256;
+use cairn_core::lengths::ChunkLengths;
 use cairn_core::names::ObjectKey;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, Method};
@@ -12,6 +13,7 @@ use super::Client;
 use super::digest;
 use super::error::ClientError;
 use super::http::{empty, read_json, text};
+use super::proof::Proof;
 
 /// A file of the server, as its JSON describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub(super) struct Described {
     pub(super) sha256: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) root: Option<String>,
+    /// The lengths of the chunks under the root, as in `Cairn-Chunks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) chunks: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) modified: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,13 +62,19 @@ pub(super) struct Version {
     pub(super) length: u64,
     pub(super) etag: String,
     pub(super) sha256: Option<Sha256>,
+    /// Nothing when the server tells nothing that it can be compared with.
+    pub(super) proof: Option<Proof>,
 }
 
 impl Version {
     pub(super) fn of(doing: &str, file: Described) -> Result<Self, ClientError> {
         let key = ObjectKey::new(file.key).map_err(|error| ClientError::failed(doing, error))?;
         let sha256 = file.sha256.as_deref().and_then(digest::from_hex);
-        Ok(Self { key, length: file.length, etag: file.etag, sha256 })
+        let root = file.root.as_deref().and_then(digest::root_from_hex);
+        let chunks = file.chunks.as_deref().and_then(|text| text.parse::<ChunkLengths>().ok());
+        let chunks = chunks.filter(|chunks| chunks.bytes() == file.length);
+        let proof = Proof::of(root, chunks, sha256);
+        Ok(Self { key, length: file.length, etag: file.etag, sha256, proof })
     }
 }
 
@@ -84,7 +95,9 @@ pub(super) async fn stat(
 fn described(bucket: &str, key: &ObjectKey, headers: &HeaderMap) -> Option<Described> {
     let own = |name: &str| text(headers, name).map(str::to_owned);
     let etag = text(headers, ETAG.as_str())?.trim_matches('"').to_owned();
-    let length = text(headers, CONTENT_LENGTH.as_str())?.parse().ok()?;
+    let length: u64 = text(headers, CONTENT_LENGTH.as_str())?.parse().ok()?;
+    // An empty list is no field.
+    let chunks = own("cairn-chunks").or((length == 0).then(String::new));
     let meta = headers.keys().filter_map(|name| {
         let name = name.as_str();
         Some((name.strip_prefix("cairn-meta-")?.to_owned(), own(name)?))
@@ -96,6 +109,7 @@ fn described(bucket: &str, key: &ObjectKey, headers: &HeaderMap) -> Option<Descr
         etag,
         sha256: digest::stated(headers).map(|sha256| sha256.to_string()),
         root: own("cairn-root"),
+        chunks,
         modified: own(LAST_MODIFIED.as_str()),
         content_type: own(CONTENT_TYPE.as_str()),
         version: None,

@@ -65,12 +65,10 @@ async fn delete(client: &Client, key: ObjectKey, folder: bool) -> Result<(), Cli
     let doing = format!("rm {key}");
     let request = || client.api.file(Method::DELETE, &key).body(empty());
     let answer = client.api.ask(&doing, false, request).await;
-    answer.map_err(|error| {
-        if folder && error.kind == Kind::NotFound {
-            error.advise("delete a folder with: cairn rm -r")
-        } else {
-            error
-        }
+    answer.map_err(|error| match error.kind {
+        Kind::NotFound if folder => error.advise("delete a folder with: cairn rm -r"),
+        Kind::NotFound => error.advise_too("a folder goes with: cairn rm -r"),
+        _ => error,
     })?;
     let (bucket, name) = (client.api.bucket(), key.as_str());
     let deleted = Deleted { bucket, key: name, deleted: true };

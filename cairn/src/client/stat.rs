@@ -30,6 +30,7 @@ pub(crate) fn run(args: &Stat) -> Result<(), ClientError> {
             ("type", &file.content_type),
             ("sha256", &file.sha256),
             ("root", &file.root),
+            ("chunks", &file.chunks),
         ];
         for (name, value) in known {
             if let Some(value) = value {

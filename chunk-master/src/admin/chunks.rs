@@ -164,6 +164,31 @@ fn tell(judged: &Judged) -> v1::ChunkCopies {
     }
 }
 
+/// Chunks of live blobs that have fewer good copies than wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShortChunks {
+    /// All of them.
+    pub(crate) short: u64,
+    /// Those that have no good copy now.
+    pub(crate) without_copy: u64,
+}
+
+/// Short chunks counted by one step.
+const COUNTED_PER_STEP: usize = 4096;
+
+/// Counts short chunks after `after`, a bounded part; where the next part begins.
+pub(crate) fn short_chunks(
+    read: &impl Read,
+    directory: &Directory,
+    after: Option<ChunkId>,
+) -> Result<(ShortChunks, Option<ChunkId>), CatalogError> {
+    let (show, limit) = (Show::Short, COUNTED_PER_STEP);
+    let mut walk = Walk { read, directory, show, after, limit, found: Vec::new(), blob: None };
+    let next = walk.run()?;
+    let without_copy = walk.found.iter().filter(|judged| judged.good.is_empty()).count();
+    Ok((ShortChunks { short: walk.found.len() as u64, without_copy: without_copy as u64 }, next))
+}
+
 async fn walk(
     master: &Master,
     show: Show,

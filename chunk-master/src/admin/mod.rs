@@ -1,11 +1,15 @@
 //! The service `Admin`: what operators see and do.
 
-mod chunks;
+mod audit;
+pub(crate) mod chunks;
+mod condemned;
 mod quota;
 pub(crate) mod service;
+mod tenants;
 mod uploads;
 
 use cairn_core::ids::ChunkId;
+use cairn_core::names::{InvalidName, Principal, TenantId};
 use cairn_proto::{InvalidField, v1};
 
 /// Most entries of one answer.
@@ -21,6 +25,15 @@ fn limit(limit: u32) -> Result<usize, InvalidField> {
             Err(InvalidField::new("limit", problem))
         }
     }
+}
+
+/// Reads a tenant; empty means the one of open mode.
+fn tenant(field: &'static str, name: &str) -> Result<TenantId, InvalidField> {
+    if name.is_empty() {
+        return Ok(Principal::standard().tenant);
+    }
+    let wrong = |problem: InvalidName| InvalidField::new(field, problem.to_string());
+    TenantId::new(name).map_err(wrong)
 }
 
 /// Reads after which chunk a page begins.

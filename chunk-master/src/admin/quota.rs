@@ -1,31 +1,29 @@
 //! GetUsage and SetQuota.
 
-use cairn_core::names::{BucketName, InvalidName, Principal, TenantId, UserId};
+use cairn_core::names::{BucketName, InvalidName, UserId};
 use cairn_core::quota::{Account, Limits, ScopeKind};
 use cairn_kv::{Durability, Snapshot, Txn};
 use cairn_proto::v1::{GetUsageRequest, GetUsageResponse, SetQuotaRequest, SetQuotaResponse};
 use cairn_proto::{InvalidField, WireError, convert, v1};
 use tonic::Status;
 
-use super::MAX_ENTRIES;
-use crate::catalog::{Scope, record};
-use crate::error::{CatalogError, operation_error};
+use super::{MAX_ENTRIES, tenant};
+use crate::bucket::{self, NoBucket};
+use crate::catalog::{BucketKey, Scope, Tenant, record};
+use crate::error::{CatalogError, TenantNotFound, operation_error};
 use crate::master::Master;
 
 operation_error! {
     /// Why an account is not read or changed.
     QuotaError {
         Catalog(CatalogError),
+        Bucket(NoBucket),
+        Tenant(TenantNotFound),
     }
 }
 
 fn scope(read: v1::Scope) -> Result<Scope, InvalidField> {
-    let tenant = if read.tenant.is_empty() {
-        Principal::standard().tenant
-    } else {
-        let wrong = |problem: InvalidName| InvalidField::new("scope.tenant", problem.to_string());
-        TenantId::new(read.tenant.as_str()).map_err(wrong)?
-    };
+    let tenant = tenant("scope.tenant", &read.tenant)?;
     let wrong = |problem: InvalidName| InvalidField::new("scope.name", problem.to_string());
     Ok(match convert::scope_kind(read.kind())? {
         ScopeKind::Tenant => Scope::Tenant(tenant),
@@ -34,13 +32,17 @@ fn scope(read: v1::Scope) -> Result<Scope, InvalidField> {
     })
 }
 
-fn tell(scope: &Scope, account: &Account) -> v1::Account {
+pub(super) fn tell_scope(scope: &Scope) -> v1::Scope {
+    v1::Scope {
+        kind: v1::ScopeKind::from(scope.kind()).into(),
+        tenant: scope.tenant().to_string(),
+        name: scope.name().to_owned(),
+    }
+}
+
+pub(super) fn tell_account(scope: &Scope, account: &Account) -> v1::Account {
     v1::Account {
-        scope: Some(v1::Scope {
-            kind: v1::ScopeKind::from(scope.kind()).into(),
-            tenant: scope.tenant().to_string(),
-            name: scope.name().to_owned(),
-        }),
+        scope: Some(tell_scope(scope)),
         limits: Some(account.limits.into()),
         used_bytes: account.used.bytes,
         used_objects: account.used.objects,
@@ -68,11 +70,18 @@ pub(super) async fn get_usage(
     };
     let accounts = master.view(closure).await?;
     Ok(GetUsageResponse {
-        accounts: accounts.iter().map(|(scope, account)| tell(scope, account)).collect(),
+        accounts: accounts.iter().map(|(scope, account)| tell_account(scope, account)).collect(),
     })
 }
 
+/// Users may be limited before they store anything; a tenant or bucket that is not there is a slip of the pen.
 fn set(txn: &mut Txn<'_>, scope: &Scope, limits: Limits) -> Result<Account, QuotaError> {
+    let tenant = scope.tenant();
+    record::get::<Tenant>(txn, tenant)?.ok_or_else(|| TenantNotFound(tenant.clone()))?;
+    if let Scope::Bucket(tenant, bucket) = scope {
+        let key = BucketKey { tenant: tenant.clone(), bucket: bucket.clone() };
+        bucket::live(txn, &key)?;
+    }
     let account: Account = record::get(txn, scope)?.unwrap_or_default();
     let account = Account { limits, ..account };
     record::put(txn, scope, &account)?;
@@ -93,5 +102,5 @@ pub(super) async fn set_quota(
     // A raised limit may be what somebody waits for.
     master.gave_back();
     tracing::info!(target: "cairn", %scope, ?limits, "quota set");
-    Ok(SetQuotaResponse { account: Some(tell(&scope, &account)) })
+    Ok(SetQuotaResponse { account: Some(tell_account(&scope, &account)) })
 }

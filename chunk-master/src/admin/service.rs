@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{chunks, quota, uploads};
+use super::{audit, chunks, condemned, quota, tenants, uploads};
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -33,11 +33,58 @@ impl v1::admin_server::Admin for AdminRpc {
         Ok(Response::new(answer))
     }
 
+    async fn audit_usage(
+        &self,
+        _: Request<v1::AuditUsageRequest>,
+    ) -> Result<Response<v1::AuditUsageResponse>, Status> {
+        Ok(Response::new(audit::audit_usage(&self.0).await?))
+    }
+
     async fn set_quota(
         &self,
         request: Request<v1::SetQuotaRequest>,
     ) -> Result<Response<v1::SetQuotaResponse>, Status> {
         let answer = quota::set_quota(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn create_tenant(
+        &self,
+        request: Request<v1::CreateTenantRequest>,
+    ) -> Result<Response<v1::CreateTenantResponse>, Status> {
+        let answer = tenants::create_tenant(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<v1::ListTenantsRequest>,
+    ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        let answer = tenants::list_tenants(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_tenant(
+        &self,
+        request: Request<v1::DeleteTenantRequest>,
+    ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
+        let answer = tenants::delete_tenant(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_condemned(
+        &self,
+        request: Request<v1::ListCondemnedRequest>,
+    ) -> Result<Response<v1::ListCondemnedResponse>, Status> {
+        let answer = condemned::list_condemned(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn undelete(
+        &self,
+        request: Request<v1::UndeleteRequest>,
+    ) -> Result<Response<v1::UndeleteResponse>, Status> {
+        let answer = condemned::undelete(&self.0, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -77,6 +124,7 @@ impl v1::admin_server::Admin for AdminRpc {
             blobs_erased: report.blobs_erased,
             blobs_waiting: report.blobs_waiting,
             orphans_deleted: report.orphans_deleted,
+            buckets_removed: report.buckets_removed,
         }))
     }
 }

@@ -4,12 +4,14 @@
 //! several versions of a name are kept. Lifetime: from commit until the version is replaced or deleted.
 
 use cairn_core::digest::{FileRoot, Sha256};
+use cairn_core::lengths::ChunkLengths;
 use cairn_core::names::{BucketName, ObjectKey, TenantId};
 use cairn_core::object::{ObjectInfo, ObjectMeta, VersionId};
 use prost::Message;
 
 use super::key::{KeyReader, KeyWriter};
 use super::record::{Malformed, Record, Table};
+use super::version::{RunPayload, read_chunks, write_chunks};
 
 /// Names a head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(crate) struct Head {
     pub(crate) etag: String,
     pub(crate) sha256: Option<Sha256>,
     pub(crate) root: FileRoot,
+    pub(crate) chunks: Option<ChunkLengths>,
 }
 
 impl Head {
@@ -42,6 +45,7 @@ impl Head {
             etag: info.etag.clone(),
             sha256: info.sha256,
             root: info.root,
+            chunks: info.chunks.clone(),
         }
     }
 
@@ -56,6 +60,7 @@ impl Head {
             etag: self.etag,
             sha256: self.sha256,
             root: self.root,
+            chunks: self.chunks,
             meta: ObjectMeta::default(),
         }
     }
@@ -75,6 +80,9 @@ struct Payload {
     sha256: Option<Vec<u8>>,
     #[prost(bytes = "vec", tag = "6")]
     root: Vec<u8>,
+    /// Absent while there is content: not known.
+    #[prost(message, repeated, tag = "7")]
+    chunks: Vec<RunPayload>,
 }
 
 impl Record for Head {
@@ -106,6 +114,7 @@ impl Record for Head {
             etag: self.etag.clone(),
             sha256: self.sha256.map(|sha| sha.0.to_vec()),
             root: self.root.0.to_vec(),
+            chunks: write_chunks(self.chunks.as_ref()),
         }
         .encode_to_vec()
     }
@@ -120,6 +129,7 @@ impl Record for Head {
             etag: read.etag,
             sha256,
             root: FileRoot::try_from(read.root.as_slice())?,
+            chunks: read_chunks(&read.chunks, read.length)?,
         })
     }
 }
@@ -149,10 +159,11 @@ mod tests {
             etag: "e".into(),
             sha256: Some(Sha256([1; 32])),
             root: FileRoot([2; 32]),
+            chunks: "4, 3".parse().ok(),
         };
         round_trips(&key("a/b", 3), &head);
-        let sha256 = None;
-        round_trips(&key("ü", u64::MAX), &Head { sha256, ..head });
+        let (sha256, chunks) = (None, None);
+        round_trips(&key("ü", u64::MAX), &Head { sha256, chunks, ..head });
     }
 
     #[test]

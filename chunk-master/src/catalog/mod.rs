@@ -1,7 +1,8 @@
 //! The catalog: every fact that the master keeps, one short file per record.
 //!
 //! ```text
-//! bucket   tenant bucket                  → next sequence number
+//! tenant   tenant                         → exists
+//! bucket   tenant bucket                  → policy, state, next sequence number
 //! head     tenant bucket key !sequence    → version, and what lists show of it
 //! version  tenant version                 → object info, extents, current or condemned
 //! blob     blob                           → state, references, sizes, nodes ever handed out
@@ -13,7 +14,8 @@
 //! identity –                              → the catalog's id
 //!
 //! alarm      time subject                 look again at an upload or a kept answer
-//! condemned  time tenant version          versions that wait to be purged
+//! condemned  time tenant version          versions that wait to be purged; also by bucket
+//! bucket deletion  tenant bucket          buckets that are being deleted with their contents
 //! purge      blob                         blobs that are being erased
 //! node page  node blob page               pages that name a node
 //! finding    blob chunk node              copies that a reader found missing or wrong
@@ -24,7 +26,9 @@ mod account;
 mod alarm;
 mod blob;
 mod bucket;
+mod bucket_deletion;
 mod condemned;
+mod counted;
 mod deletion;
 pub(crate) mod finding;
 mod finished;
@@ -36,6 +40,7 @@ mod node_page;
 mod page;
 mod purge;
 pub(crate) mod record;
+mod tenant;
 mod upload;
 mod version;
 
@@ -43,7 +48,9 @@ pub(crate) use account::Scope;
 pub(crate) use alarm::{Alarm, AlarmKey, Subject};
 pub(crate) use blob::Blob;
 pub(crate) use bucket::{Bucket, BucketKey};
-pub(crate) use condemned::{Condemned, CondemnedKey};
+pub(crate) use bucket_deletion::BucketDeletion;
+pub(crate) use condemned::{BucketCondemned, BucketCondemnedKey, Condemned, CondemnedKey};
+pub(crate) use counted::Counted;
 pub(crate) use deletion::{Deletion, DeletionKey};
 pub(crate) use finding::{Finding, FindingKey};
 pub(crate) use finished::{Committed, Finished, Outcome};
@@ -53,5 +60,6 @@ pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
 pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
 pub(crate) use purge::PurgeQueued;
+pub(crate) use tenant::Tenant;
 pub(crate) use upload::{Progress, Upload};
 pub(crate) use version::{Extent, Version, VersionKey, VersionState};

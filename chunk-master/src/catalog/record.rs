@@ -41,6 +41,9 @@ pub(crate) enum Table {
     Finding = 14,
     Deletion = 15,
     Identity = 16,
+    Tenant = 17,
+    BucketDeletion = 18,
+    BucketCondemned = 19,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

@@ -26,6 +26,8 @@ pub(crate) struct Upload {
     pub(crate) known_length: Option<u64>,
     /// Bytes reserved in all three accounts, beside one object.
     pub(crate) reserved: u64,
+    /// Least zones that the copies of each chunk must be in.
+    pub(crate) zones: u32,
     pub(crate) condition: WriteCondition,
     pub(crate) meta: ObjectMeta,
     /// Wall time at which it may be given up, unless it makes progress.
@@ -117,6 +119,8 @@ struct Payload {
     lease_until_ms: u64,
     #[prost(message, required, tag = "11")]
     progress: ProgressPayload,
+    #[prost(uint32, tag = "12")]
+    zones: u32,
 }
 
 impl From<&Progress> for ProgressPayload {
@@ -205,6 +209,7 @@ impl Record for Upload {
             blob: self.blob.as_bytes().to_vec(),
             known_length: self.known_length,
             reserved: self.reserved,
+            zones: self.zones,
             condition: (&self.condition).into(),
             meta: (&self.meta).into(),
             lease_until_ms: self.lease_until_ms,
@@ -225,6 +230,7 @@ impl Record for Upload {
             blob: BlobId::from_slice(&read.blob)?,
             known_length: read.known_length,
             reserved: read.reserved,
+            zones: read.zones,
             condition: read.condition.into(),
             meta: read.meta.try_into()?,
             lease_until_ms: read.lease_until_ms,
@@ -253,6 +259,7 @@ mod tests {
             blob: BlobId::from_uuid(Uuid::from_u128(2)),
             known_length: Some(0),
             reserved: 11,
+            zones: 2,
             condition: WriteCondition {
                 must_not_exist: true,
                 must_exist: true,

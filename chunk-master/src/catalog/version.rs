@@ -5,6 +5,7 @@
 
 use cairn_core::digest::{FileRoot, Sha256};
 use cairn_core::ids::BlobId;
+use cairn_core::lengths::{ChunkLengths, ChunkRun};
 use cairn_core::names::{BucketName, ObjectKey, Principal, TenantId, UserId};
 use cairn_core::object::{ObjectInfo, ObjectMeta, VersionId};
 use prost::Message;
@@ -32,9 +33,10 @@ pub(crate) struct Extent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VersionState {
     Current,
-    /// Replaced or deleted at this time; waits.
+    /// Replaced or deleted; waits.
     Condemned {
         since_ms: u64,
+        until_ms: u64,
     },
 }
 
@@ -59,6 +61,14 @@ struct ExtentPayload {
 }
 
 #[derive(Message)]
+struct WaitPayload {
+    #[prost(uint64, tag = "1")]
+    since_ms: u64,
+    #[prost(uint64, tag = "2")]
+    until_ms: u64,
+}
+
+#[derive(Message)]
 struct Payload {
     #[prost(string, tag = "1")]
     tenant: String,
@@ -66,8 +76,8 @@ struct Payload {
     user: String,
     #[prost(message, repeated, tag = "3")]
     extents: Vec<ExtentPayload>,
-    #[prost(uint64, optional, tag = "4")]
-    condemned_ms: Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    condemned: Option<WaitPayload>,
     #[prost(message, required, tag = "5")]
     info: InfoPayload,
 }
@@ -93,6 +103,33 @@ pub(super) struct InfoPayload {
     root: Vec<u8>,
     #[prost(message, required, tag = "9")]
     meta: MetaPayload,
+    /// Absent while there is content: not known.
+    #[prost(message, repeated, tag = "10")]
+    chunks: Vec<RunPayload>,
+}
+
+/// Some chunks of one length; lists keep them as well.
+#[derive(Message)]
+pub(super) struct RunPayload {
+    #[prost(uint64, tag = "1")]
+    length: u64,
+    #[prost(uint32, tag = "2")]
+    count: u32,
+}
+
+/// Writes the lengths of a version's chunks.
+pub(super) fn write_chunks(chunks: Option<&ChunkLengths>) -> Vec<RunPayload> {
+    let run = |run: &ChunkRun| RunPayload { length: run.length, count: run.count };
+    chunks.map_or(&[][..], ChunkLengths::runs).iter().map(run).collect()
+}
+
+/// Reads the lengths of the chunks of a version of `length` bytes.
+pub(super) fn read_chunks(
+    runs: &[RunPayload],
+    length: u64,
+) -> Result<Option<ChunkLengths>, Malformed> {
+    let run = |run: &RunPayload| ChunkRun { length: run.length, count: run.count };
+    Ok(ChunkLengths::told(runs.iter().map(run).collect(), length)?)
 }
 
 /// What the owner said; an open upload keeps it as well.
@@ -129,6 +166,7 @@ impl From<&ObjectInfo> for InfoPayload {
             etag: info.etag.clone(),
             sha256: info.sha256.map(|sha| sha.0.to_vec()),
             root: info.root.0.to_vec(),
+            chunks: write_chunks(info.chunks.as_ref()),
             meta: (&info.meta).into(),
         }
     }
@@ -148,6 +186,7 @@ impl TryFrom<InfoPayload> for ObjectInfo {
             etag: read.etag,
             sha256,
             root: FileRoot::try_from(read.root.as_slice())?,
+            chunks: read_chunks(&read.chunks, read.length)?,
             meta: read.meta.try_into()?,
         })
     }
@@ -174,15 +213,17 @@ impl Record for Version {
             offset: extent.offset,
             length: extent.length,
         };
-        let condemned_ms = match self.state {
+        let condemned = match self.state {
             VersionState::Current => None,
-            VersionState::Condemned { since_ms } => Some(since_ms),
+            VersionState::Condemned { since_ms, until_ms } => {
+                Some(WaitPayload { since_ms, until_ms })
+            }
         };
         Payload {
             tenant: self.principal.tenant.to_string(),
             user: self.principal.user.to_string(),
             extents: self.extents.iter().map(extent).collect(),
-            condemned_ms,
+            condemned,
             info: (&self.info).into(),
         }
         .encode_to_vec()
@@ -197,9 +238,11 @@ impl Record for Version {
                 length: read.length,
             })
         };
-        let state = match read.condemned_ms {
+        let state = match read.condemned {
             None => VersionState::Current,
-            Some(since_ms) => VersionState::Condemned { since_ms },
+            Some(WaitPayload { since_ms, until_ms }) => {
+                VersionState::Condemned { since_ms, until_ms }
+            }
         };
         Ok(Self {
             info: read.info.try_into()?,
@@ -231,6 +274,7 @@ pub(super) mod tests {
             etag: "e".into(),
             sha256: Some(Sha256([1; 32])),
             root: FileRoot([2; 32]),
+            chunks: "7".parse().ok(),
             meta: ObjectMeta::new(Some("text/plain".into()), user).expect("fits"),
         }
     }
@@ -246,7 +290,7 @@ pub(super) mod tests {
                 offset: 0,
                 length: 7,
             }],
-            state: VersionState::Condemned { since_ms: 0 },
+            state: VersionState::Condemned { since_ms: 0, until_ms: 9 },
         };
         round_trips(&key, &version);
         let state = VersionState::Current;

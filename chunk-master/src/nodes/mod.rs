@@ -4,4 +4,6 @@ mod peers;
 mod registry;
 
 pub(crate) use peers::Peers;
-pub(crate) use registry::{Directory, Fullness, NodeView, Registry, places};
+pub(crate) use registry::{
+    Directory, Fullness, NodeView, Placed, Placement, Registry, Spread, places,
+};

@@ -23,7 +23,7 @@ use cairn_runtime::Clock;
 use tokio::sync::broadcast;
 
 use crate::catalog::{ChunkEntry, NodeRecord};
-use crate::error::NodeUnknown;
+use crate::error::{NodeUnknown, NotPlaced};
 
 /// Changes that a slow watcher may lag behind before it is given the full list instead.
 const CHANGES_KEPT: usize = 256;
@@ -48,6 +48,22 @@ pub(crate) struct NodeView {
     pub(crate) record: NodeRecord,
     pub(crate) state: NodeState,
     pub(crate) fullness: Fullness,
+}
+
+/// How the copies of each chunk are to be spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spread {
+    pub(crate) copies: u32,
+    /// Least zones, where there are that many.
+    pub(crate) zones: u32,
+}
+
+/// What a placement gives to a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) nodes: BTreeSet<NodeId>,
+    /// Least zones that the copies of each chunk must be in, as many as there are.
+    pub(crate) zones: u32,
 }
 
 /// All nodes at one moment.
@@ -212,15 +228,19 @@ impl Registry {
     }
 
     /// Chooses nodes for chunks of `blob`, in all or none, and counts what it gives them until their next
-    /// heartbeat or until the placement is dropped without being kept.
+    /// heartbeat or until the placement is dropped without being kept. Each chunk's copies are in `least_zones` zones,
+    /// or in all that there are: a zone counts whose nodes are silent or full.
     pub(crate) fn place(
         &self,
         blob: BlobId,
         wants: &[ChunkWant],
-    ) -> Result<Placement<'_>, TooFewNodes> {
+        least_zones: u32,
+    ) -> Result<Placement<'_>, NotPlaced> {
         let mut members = self.lock();
         let zones: BTreeMap<_, _> =
             members.iter().map(|(&node, member)| (node, member.record.zone.clone())).collect();
+        let there = zones.values().collect::<BTreeSet<_>>().len();
+        let least_zones = least_zones.min(u32::try_from(there).unwrap_or(u32::MAX));
         let mut candidates: Vec<_> = members
             .iter()
             .filter(|(_, member)| self.state(member).takes_chunks())
@@ -230,6 +250,7 @@ impl Registry {
         let mut given = Vec::new();
         for want in wants {
             let nodes = place_one(blob, want, &candidates, &zones)?;
+            check_zones(want, &nodes, &zones, least_zones)?;
             for candidate in candidates.iter_mut().filter(|c| nodes.contains(&c.node)) {
                 candidate.filled = candidate.filled.saturating_add(want.length);
                 candidate.load = candidate.load.saturating_add(1);
@@ -247,7 +268,7 @@ impl Registry {
                 member.pending_writes = member.pending_writes.saturating_add(1);
             }
         }
-        Ok(Placement { registry: self, chunks, given })
+        Ok(Placement { registry: self, chunks, given, zones: least_zones })
     }
 
     fn take_back(&self, given: &[(NodeId, u64)]) {
@@ -273,6 +294,18 @@ fn place_one(
     place(chunk, want.length, want.copies, candidates, &held, &excluded)
 }
 
+fn check_zones(
+    want: &ChunkWant,
+    chosen: &[NodeId],
+    zones: &BTreeMap<NodeId, Zone>,
+    wanted: u32,
+) -> Result<(), NotPlaced> {
+    let holding = want.holders.iter().chain(chosen).filter_map(|node| zones.get(node));
+    let found = holding.collect::<BTreeSet<_>>().len();
+    let found = u32::try_from(found).unwrap_or(u32::MAX);
+    if found < wanted { Err(NotPlaced::Zones { wanted, found }) } else { Ok(()) }
+}
+
 /// A place without a grant: the master is in open mode.
 fn open_place(node: NodeId, record: &NodeRecord) -> Place {
     Place { node, address: record.address.clone(), grant: bytes::Bytes::new() }
@@ -284,12 +317,14 @@ pub(crate) struct Placement<'a> {
     registry: &'a Registry,
     chunks: Vec<ChunkPlacement>,
     given: Vec<(NodeId, u64)>,
+    zones: u32,
 }
 
 impl Placement<'_> {
-    /// The nodes chosen.
-    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
-        self.given.iter().map(|&(node, _)| node).collect()
+    /// What the transaction records of it.
+    pub(crate) fn placed(&self) -> Placed {
+        let nodes = self.given.iter().map(|&(node, _)| node).collect();
+        Placed { nodes, zones: self.zones }
     }
 
     /// The placement was given out.

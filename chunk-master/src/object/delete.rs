@@ -4,16 +4,20 @@ use cairn_core::names::{ObjectKey, Principal};
 use cairn_core::object::{VersionId, WriteCondition};
 use cairn_kv::Txn;
 
-use super::condemn::condemn;
-use super::head::{self, LookupError};
+use super::condemn::{Moment, condemn};
+use super::head;
+use crate::bucket::{self, NoBucket};
 use crate::catalog::{Alarm, AlarmKey, BucketKey, Deletion, DeletionKey, Subject, record};
-use crate::error::{CatalogError, ConditionRefused, IdempotencyKeyTaken, operation_error};
+use crate::error::{
+    CatalogError, ConditionRefused, IdempotencyKeyTaken, ObjectNotFound, operation_error,
+};
 
 operation_error! {
     /// Why nothing is deleted.
     DeleteError {
         Catalog(CatalogError),
-        Lookup(LookupError),
+        Bucket(NoBucket),
+        Object(ObjectNotFound),
         Condition(ConditionRefused),
         KeyTaken(IdempotencyKeyTaken),
     }
@@ -28,8 +32,8 @@ pub(crate) struct Delete {
     pub(crate) bucket: BucketKey,
     pub(crate) key: ObjectKey,
     pub(crate) condition: WriteCondition,
-    /// Since when the version waits.
-    pub(crate) condemned_ms: u64,
+    /// When it is deleted.
+    pub(crate) moment: Moment,
     /// Until when the answer is kept for repeats.
     pub(crate) keep_until_ms: u64,
 }
@@ -45,10 +49,12 @@ pub(crate) fn delete(txn: &mut Txn<'_>, request: &Delete) -> Result<VersionId, D
             Err(IdempotencyKeyTaken.into())
         };
     }
-    let current = head::lookup(txn, &request.bucket, &request.key)?;
+    let bucket = bucket::live(txn, &request.bucket)?;
+    let current = head::current(txn, &request.bucket, &request.key)?;
+    let current = current.ok_or_else(|| head::absent(&request.bucket, &request.key))?;
     head::check(&request.condition, Some(&current))?;
     let (key, head) = current;
-    condemn(txn, &key, &head, request.condemned_ms)?;
+    condemn(txn, &key, &head, request.moment.wait(&bucket.policy))?;
     if let Some(call) = request.call {
         remember(txn, request, call, head.version)?;
     }

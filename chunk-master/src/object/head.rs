@@ -1,19 +1,18 @@
 //! The name's current version.
 
 use cairn_core::names::ObjectKey;
-use cairn_core::object::{CurrentVersion, WriteCondition};
-use cairn_kv::Read;
+use cairn_core::object::{CurrentVersion, ObjectInfo, WriteCondition};
+use cairn_kv::{Read, Txn};
 
+use crate::bucket::{self, NoBucket};
 use crate::catalog::{Bucket, BucketKey, Head, HeadKey, Version, VersionKey, record};
-use crate::error::{
-    BucketNotFound, CatalogError, ConditionRefused, ObjectNotFound, operation_error,
-};
+use crate::error::{CatalogError, ConditionRefused, ObjectNotFound, operation_error};
 
 operation_error! {
     /// Why a name leads nowhere.
     LookupError {
         Catalog(CatalogError),
-        Bucket(BucketNotFound),
+        Bucket(NoBucket),
         Object(ObjectNotFound),
     }
 }
@@ -46,23 +45,32 @@ pub(crate) fn lookup(
     bucket: &BucketKey,
     key: &ObjectKey,
 ) -> Result<(HeadKey, Head), LookupError> {
-    if let Some(found) = current(read, bucket, key)? {
-        return Ok(found);
-    }
-    Err(absent(read, bucket, key)?)
+    bucket::live(read, bucket)?;
+    current(read, bucket, key)?.ok_or_else(|| absent(bucket, key).into())
 }
 
-/// Tells a missing bucket from a missing object.
-pub(crate) fn absent(
-    read: &impl Read,
-    bucket: &BucketKey,
-    key: &ObjectKey,
-) -> Result<LookupError, CatalogError> {
-    let name = bucket.bucket.clone();
-    Ok(match record::get::<Bucket>(read, bucket)? {
-        None => BucketNotFound(name).into(),
-        Some(_) => ObjectNotFound { bucket: name, key: key.clone() }.into(),
-    })
+/// Makes a version the newest of its name, in commit order. `bucket` is as the transaction read it.
+pub(crate) fn point(
+    txn: &mut Txn<'_>,
+    key: &BucketKey,
+    mut bucket: Bucket,
+    object: &ObjectInfo,
+) -> Result<(), CatalogError> {
+    let head = HeadKey {
+        tenant: key.tenant.clone(),
+        bucket: key.bucket.clone(),
+        key: object.key.clone(),
+        sequence: bucket.next_sequence,
+    };
+    bucket.next_sequence += 1;
+    record::put(txn, key, &bucket)?;
+    record::put(txn, &head, &Head::of(object))?;
+    Ok(())
+}
+
+/// The name has no current version.
+pub(crate) fn absent(bucket: &BucketKey, key: &ObjectKey) -> ObjectNotFound {
+    ObjectNotFound { bucket: bucket.bucket.clone(), key: key.clone() }
 }
 
 /// All that is known of a name's current version.

@@ -1,12 +1,16 @@
 //! List: names in byte order. Under a delimiter, names that have a prefix in common are skipped by
-//! seeking past them, not by reading them.
+//! seeking past them, not by reading them; so are older versions of a name.
+//!
+//! What a page reads is bounded by its limit alone, see [`most_records`]: batches grow only while every record becomes
+//! an entry, and what was read ahead is thrown away at most once for each entry that ends a batch.
 
 use cairn_core::names::ObjectKey;
 use cairn_core::object::ObjectInfo;
 use cairn_kv::{KeyRange, Read};
 
-use crate::catalog::{Bucket, BucketKey, Head, HeadKey, record};
-use crate::error::{BucketNotFound, CatalogError, operation_error};
+use crate::bucket::{self, NoBucket};
+use crate::catalog::{BucketKey, Counted, Head, HeadKey, record};
+use crate::error::{CatalogError, operation_error};
 
 /// Most entries of one answer.
 pub(crate) const MAX_ENTRIES: usize = 1000;
@@ -15,11 +19,18 @@ const MAX_BATCH: usize = 256;
 /// Records read in the first step behind a common prefix: the next name may roll up as well.
 const FIRST_BATCH: usize = 2;
 
+/// Most records that a page of `limit` entries reads, whatever lies between them.
+pub(crate) const fn most_records(limit: usize) -> usize {
+    // The bucket; each entry, and the one that tells of a next page; and what was read ahead in vain: once at most a page,
+    // and where a run ends at most as much as the run is long.
+    1 + 3 * (limit + 1)
+}
+
 operation_error! {
     /// Why there is no list.
     ListError {
         Catalog(CatalogError),
-        Bucket(BucketNotFound),
+        Bucket(NoBucket),
     }
 }
 
@@ -57,6 +68,8 @@ impl Entry {
 pub(crate) struct Listed {
     pub(crate) entries: Vec<Entry>,
     pub(crate) next_after: Option<String>,
+    /// Records that were read for it.
+    pub(crate) records: usize,
 }
 
 impl List {
@@ -122,9 +135,8 @@ impl List {
 
 /// Lists a page.
 pub(crate) fn list(read: &impl Read, request: &List) -> Result<Listed, ListError> {
-    if record::get::<Bucket>(read, &request.bucket)?.is_none() {
-        return Err(BucketNotFound(request.bucket.bucket.clone()).into());
-    }
+    let read = &Counted::new(read);
+    bucket::live(read, &request.bucket)?;
     // One more than fits tells whether there is a next page.
     let wanted = request.limit + 1;
     let mut entries: Vec<Entry> = Vec::new();
@@ -150,12 +162,14 @@ pub(crate) fn list(read: &impl Read, request: &List) -> Result<Listed, ListError
     let more = entries.len() > request.limit;
     entries.truncate(request.limit);
     let next_after = entries.last().filter(|_| more).map(|e| e.name().to_owned());
-    Ok(Listed { entries, next_after })
+    let records = read.records();
+    debug_assert!(records <= most_records(request.limit), "{records} records for {request:?}");
+    Ok(Listed { entries, next_after, records })
 }
 
 /// Where to read next.
 enum Seek {
-    /// Past a common prefix.
+    /// Past a common prefix, or past older versions.
     Behind(KeyRange),
     /// Behind the last name.
     On(KeyRange),
@@ -163,7 +177,7 @@ enum Seek {
     Nowhere,
 }
 
-/// Adds names until one rolls up: what was read behind it is left, as it may roll up as well.
+/// Adds names until one rolls up or has older versions: what was read behind it is left, as it may be passed over too.
 fn take(request: &List, heads: Vec<(HeadKey, Head)>, entries: &mut Vec<Entry>) -> Seek {
     let mut last: Option<ObjectKey> = None;
     for (HeadKey { bucket, key, .. }, head) in heads {
@@ -172,11 +186,12 @@ fn take(request: &List, heads: Vec<(HeadKey, Head)>, entries: &mut Vec<Entry>) -
             return Seek::Behind(request.behind_prefix(common));
         }
         // The newest version of a name comes first; older ones are not shown.
-        if last.as_ref() != Some(&key) {
-            let info = head.into_info(bucket, key.clone());
-            entries.push(Entry::Object(Box::new(info)));
-            last = Some(key);
+        if last.as_ref() == Some(&key) {
+            return Seek::Behind(request.behind_name(key.as_str()));
         }
+        let info = head.into_info(bucket, key.clone());
+        entries.push(Entry::Object(Box::new(info)));
+        last = Some(key);
     }
     match last {
         Some(key) => Seek::On(request.behind_name(key.as_str())),
@@ -185,94 +200,127 @@ fn take(request: &List, heads: Vec<(HeadKey, Head)>, entries: &mut Vec<Entry>) -
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
+mod measure;
 
-    use bytes::Bytes;
+#[cfg(test)]
+mod tests {
     use cairn_core::digest::FileRoot;
     use cairn_core::names::{BucketName, TenantId};
     use cairn_core::object::VersionId;
-    use cairn_kv::{AccessError, Direction, Durability, Entry as KvEntry, Kv, Txn};
+    use cairn_kv::{Durability, Kv, Txn};
+    use proptest::prelude::{
+        ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, proptest,
+    };
     use uuid::Uuid;
 
     use super::*;
-
-    /// Counts the records that are read.
-    struct Counted<'a, R>(&'a R, Cell<usize>);
-
-    impl<R: Read> Read for Counted<'_, R> {
-        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, AccessError> {
-            self.1.set(self.1.get() + 1);
-            self.0.get(key)
-        }
-
-        fn scan(
-            &self,
-            range: &KeyRange,
-            limit: usize,
-            direction: Direction,
-        ) -> Result<Vec<KvEntry>, AccessError> {
-            let found = self.0.scan(range, limit, direction)?;
-            self.1.set(self.1.get() + found.len());
-            Ok(found)
-        }
-    }
+    use crate::catalog::Bucket;
 
     fn bucket() -> BucketKey {
         BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() }
     }
 
-    fn fill(txn: &mut Txn<'_>, names: &[String]) -> Result<(), CatalogError> {
+    /// Writes names, each with so many versions.
+    fn fill(txn: &mut Txn<'_>, names: &[(String, u64)]) -> Result<(), CatalogError> {
         record::put(txn, &bucket(), &Bucket::default())?;
-        for name in names {
+        for (name, sequence) in names.iter().flat_map(|(name, n)| (0..*n).map(move |v| (name, v))) {
             let BucketKey { tenant, bucket } = bucket();
             let key = ObjectKey::new(name.as_str()).expect("a key");
             let head = Head {
                 version: VersionId::from_uuid(Uuid::nil()),
-                length: 0,
+                length: sequence,
                 committed_ms: 0,
                 etag: String::new(),
                 sha256: None,
                 root: FileRoot([0; 32]),
+                chunks: None,
             };
-            record::put(txn, &HeadKey { tenant, bucket, key, sequence: 0 }, &head)?;
+            record::put(txn, &HeadKey { tenant, bucket, key, sequence }, &head)?;
         }
         Ok(())
     }
 
-    /// Lists under "/" what three folders of a thousand names hold: entries, and records read.
-    async fn read_for(limit: usize, after: &str) -> (Listed, usize) {
+    async fn holding(names: Vec<(String, u64)>) -> Kv {
         let kv = Kv::memory();
-        let names: Vec<_> = ["a", "b", "c"]
-            .iter()
-            .flat_map(|folder| (0..1000).map(move |n| format!("{folder}/{n:04}")))
-            .collect();
         kv.transact(Durability::Buffered, move |txn| fill(txn, &names)).await.expect("written");
-        let (delimiter, after, prefix) = ("/".to_owned(), after.to_owned(), String::new());
+        kv
+    }
+
+    async fn page(kv: &Kv, prefix: &str, delimiter: &str, after: &str, limit: usize) -> Listed {
+        let (prefix, delimiter, after) = (prefix.into(), delimiter.into(), after.into());
         let request = List { bucket: bucket(), prefix, delimiter, after, limit };
-        kv.view(move |view| {
-            let counted = Counted(view, Cell::new(0));
-            let listed = list(&counted, &request)?;
-            Ok::<_, ListError>((listed, counted.1.get()))
-        })
-        .await
-        .expect("listed")
+        kv.view(move |view| list(view, &request)).await.expect("listed")
+    }
+
+    /// Three folders of a thousand names.
+    async fn folders() -> Kv {
+        let name = |folder: &str, n: u64| (format!("{folder}/{n:04}"), 1);
+        let names = ["a", "b", "c"].iter().flat_map(|f| (0..1000).map(move |n| name(f, n)));
+        holding(names.collect()).await
     }
 
     #[tokio::test]
     async fn common_prefixes_are_skipped_by_seeking() {
-        let (listed, read) = read_for(10, "").await;
+        let listed = page(&folders().await, "", "/", "", 10).await;
         let names: Vec<_> = listed.entries.iter().map(Entry::name).collect();
         assert_eq!((names, listed.next_after), (vec!["a/", "b/", "c/"], None));
-        assert!(read <= 10, "{read} records were read for 3 entries of 3000 names");
+        let records = listed.records;
+        assert!(records <= 10, "{records} records were read for 3 entries of 3000 names");
     }
 
     #[tokio::test]
     async fn a_page_that_ends_in_a_common_prefix_goes_on_behind_it() {
-        let (listed, _) = read_for(1, "").await;
-        assert_eq!(listed.next_after.as_deref(), Some("a/"));
-        let (listed, read) = read_for(1, "a/").await;
+        let kv = folders().await;
+        assert_eq!(page(&kv, "", "/", "", 1).await.next_after.as_deref(), Some("a/"));
+        let listed = page(&kv, "", "/", "a/", 1).await;
         assert_eq!(listed.entries, [Entry::CommonPrefix("b/".into())]);
-        assert!(read <= 6, "{read} records were read");
+        assert!(listed.records <= 6, "{} records were read", listed.records);
+    }
+
+    #[tokio::test]
+    async fn older_versions_between_names_are_passed_over_and_the_newest_is_shown() {
+        let kv = holding((0..5).map(|n| (format!("k{n}"), 500)).collect()).await;
+        let listed = page(&kv, "", "", "", 10).await;
+        let lengths = listed.entries.iter().map(|entry| match entry {
+            Entry::Object(object) => object.length,
+            Entry::CommonPrefix(_) => 0,
+        });
+        assert_eq!(lengths.collect::<Vec<_>>(), [499; 5]);
+        assert!(listed.records <= most_records(10), "{} records were read", listed.records);
+    }
+
+    fn names() -> impl Strategy<Value = Vec<(String, u64)>> {
+        prop::collection::vec(("[abü/]{1,6}", 1_u64..9), 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn pages_hold_what_a_plain_walk_finds_and_read_no_more_than_the_bound(
+            names in names(),
+            prefix in "[ab/]{0,2}",
+            delimiter in "[/a]{0,1}",
+            limit in 1_usize..20,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runs");
+            let mut expected = std::collections::BTreeSet::new();
+            for (name, _) in names.iter().filter(|(name, _)| name.starts_with(&prefix)) {
+                let end = name[prefix.len()..].find(&delimiter).filter(|_| !delimiter.is_empty());
+                let shown = end.map_or(name.len(), |at| prefix.len() + at + delimiter.len());
+                expected.insert(name[..shown].to_owned());
+            }
+            let kv = runtime.block_on(holding(names));
+            let (mut found, mut after) = (Vec::new(), String::new());
+            loop {
+                let listed = runtime.block_on(page(&kv, &prefix, &delimiter, &after, limit));
+                prop_assert!(listed.records <= most_records(limit), "{} records", listed.records);
+                found.extend(listed.entries.iter().map(|entry| entry.name().to_owned()));
+                let Some(next) = listed.next_after else { break };
+                prop_assert_eq!(listed.entries.len(), limit);
+                after = next;
+            }
+            prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+        }
     }
 }

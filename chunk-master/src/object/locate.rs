@@ -9,6 +9,7 @@ use cairn_core::range::ByteRange;
 use cairn_kv::Read;
 
 use super::head::{self, LookupError};
+use crate::bucket;
 use crate::catalog::{
     Blob, BucketKey, ChunkEntry, Extent, Finding, PAGE_CHUNKS, Page, PageKey, Version, VersionKey,
     finding, record,
@@ -81,14 +82,12 @@ fn find_version(read: &impl Read, request: &Locate) -> Result<Version, LookupErr
     let Some(version) = request.version else {
         return head::version(read, &request.bucket, &request.key);
     };
+    bucket::live(read, &request.bucket).map_err(LookupError::from)?;
     let key = VersionKey { tenant: request.bucket.tenant.clone(), version };
     let found = record::get::<Version>(read, &key)?.filter(|version| {
         version.info.bucket == request.bucket.bucket && version.info.key == request.key
     });
-    match found {
-        Some(version) => Ok(version),
-        None => Err(head::absent(read, &request.bucket, &request.key)?),
-    }
+    found.ok_or_else(|| head::absent(&request.bucket, &request.key).into())
 }
 
 /// Adds the chunks of one extent that touch `range`, which is in the blob's bytes, while there is room.

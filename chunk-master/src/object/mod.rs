@@ -7,3 +7,4 @@ pub(crate) mod list;
 pub(crate) mod locate;
 pub(crate) mod reads;
 pub(crate) mod report;
+pub(crate) mod undelete;

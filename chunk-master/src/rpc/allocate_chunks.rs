@@ -3,23 +3,28 @@
 use cairn_core::chunking::MAX_FILE_BYTES;
 use cairn_core::copies::ChunkWant;
 use cairn_core::ids::BlobId;
-use cairn_kv::{Durability, TransactError};
+use cairn_kv::{Durability, TransactError, Txn};
 use cairn_proto::v1::{AllocateChunksRequest, AllocateChunksResponse};
 use cairn_proto::{InvalidField, WireError, convert};
 use tonic::Status;
 
 use super::quota_wait::{MaybeQuota, QuotaWait};
-use super::{caller, invalid, wants};
+use super::{MAX_CHANGES, caller, invalid, wants};
 use crate::answer;
-use crate::error::{FileTooLarge, QuotaExceeded, TooFewNodes};
+use crate::error::{FileTooLarge, PlacedOtherwise, QuotaExceeded};
 use crate::master::Master;
+use crate::nodes::Placement;
 use crate::upload::extend::{Extend, ExtendError, extend};
 
 impl MaybeQuota for ExtendError {
     fn quota(&self) -> Option<&QuotaExceeded> {
         match self {
             Self::Quota(quota) => Some(quota),
-            Self::Catalog(_) | Self::NotOpen(_) | Self::Longer(_) | Self::Nodes(_) => None,
+            Self::Catalog(_)
+            | Self::NotOpen(_)
+            | Self::Longer(_)
+            | Self::Otherwise(_)
+            | Self::Nodes(_) => None,
         }
     }
 }
@@ -49,13 +54,14 @@ pub(super) async fn allocate_chunks(
     }
     // The blob is known only inside the transaction; to break ties between nodes any id will do.
     let spread = BlobId::from_uuid(master.entropy.uuid_v7(&master.clock));
+    let (mut zones, mut changes) = (1, 0);
     let mut wait = QuotaWait::begin(master);
     loop {
-        let placement = master.nodes.place(spread, &wants);
-        let placed = placement.as_ref().map(|placement| placement.nodes()).map_err(|few| *few);
+        let placement = master.nodes.place(spread, &wants, zones);
+        let placed = placement.as_ref().map(Placement::placed).map_err(|few| *few);
         let asked = request.clone();
-        let extended =
-            master.kv.transact(Durability::Buffered, move |txn| extend(txn, &asked, &placed)).await;
+        let closure = move |txn: &mut Txn<'_>| extend(txn, &asked, zones, &placed);
+        let extended = master.kv.transact(Durability::Buffered, closure).await;
         match (extended, placement) {
             (Ok(extended), Ok(placement)) => {
                 let placements = placement.keep();
@@ -63,6 +69,12 @@ pub(super) async fn allocate_chunks(
                     reserved: extended.reserved,
                     placements: placements.into_iter().map(Into::into).collect(),
                 });
+            }
+            (Err(TransactError::Rejected(ExtendError::Otherwise(PlacedOtherwise(counts)))), _)
+                if changes < MAX_CHANGES =>
+            {
+                zones = counts.zones;
+                changes += 1;
             }
             (Err(refused), placement) => {
                 drop(placement);
@@ -73,7 +85,7 @@ pub(super) async fn allocate_chunks(
                     return Err(answer::not_transacted(refused));
                 }
             }
-            (Ok(_), Err(few)) => return Err(TooFewNodes(few).to_status()),
+            (Ok(_), Err(few)) => return Err(few.to_status()),
         }
     }
 }

@@ -3,17 +3,18 @@
 use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
 use cairn_core::copies::ChunkWant;
 use cairn_core::ids::{BlobId, ChunkIndex};
-use cairn_kv::Durability;
+use cairn_kv::{Durability, TransactError, Txn};
 use cairn_proto::v1::{BeginUploadRequest, BeginUploadResponse};
 use cairn_proto::{InvalidField, WireError, convert};
 use tonic::Status;
 
 use super::quota_wait::{MaybeQuota, QuotaWait};
-use super::{MAX_PLACED, caller, condition, invalid};
+use super::{MAX_CHANGES, MAX_PLACED, caller, condition, invalid};
 use crate::answer;
 use crate::config::millis;
-use crate::error::{FileTooLarge, QuotaExceeded};
+use crate::error::{FileTooLarge, PlacedOtherwise, QuotaExceeded};
 use crate::master::Master;
+use crate::nodes::{Placement, Spread};
 use crate::upload::begin::{Begin, BeginError, Begun, begin};
 use crate::upload::extend::wish;
 
@@ -23,6 +24,7 @@ impl MaybeQuota for BeginError {
             Self::Quota(quota) => Some(quota),
             Self::Catalog(_)
             | Self::Bucket(_)
+            | Self::Otherwise(_)
             | Self::Condition(_)
             | Self::Nodes(_)
             | Self::IdTaken(_)
@@ -56,7 +58,7 @@ fn parse(
         condition: condition(request.condition)?,
         meta: convert::meta(request.meta)?,
         sizes,
-        copies: master.config.copies,
+        defaults: master.defaults(),
         lease_until_ms: master.lease_until_ms(),
     };
     Ok((begin, place))
@@ -90,14 +92,17 @@ pub(super) async fn begin_upload(
         let most = MAX_FILE_BYTES;
         return Err(FileTooLarge { bytes, most }.to_status());
     }
-    let wants = wants(&request.sizes, request.length, place, request.copies);
+    // Where the bucket says something else, the transaction tells, and nodes are chosen again.
+    let mut spread = Spread { copies: request.defaults.copies, zones: 1 };
+    let mut changes = 0;
     let mut wait = QuotaWait::begin(master);
     loop {
-        let placement = master.nodes.place(request.blob, &wants);
-        let placed = placement.as_ref().map(|placement| placement.nodes()).map_err(|few| *few);
+        let wants = wants(&request.sizes, request.length, place, spread.copies);
+        let placement = master.nodes.place(request.blob, &wants, spread.zones);
+        let placed = placement.as_ref().map(Placement::placed).map_err(|few| *few);
         let asked = request.clone();
-        let begun =
-            master.kv.transact(Durability::Buffered, move |txn| begin(txn, &asked, &placed)).await;
+        let closure = move |txn: &mut Txn<'_>| begin(txn, &asked, spread, &placed);
+        let begun = master.kv.transact(Durability::Buffered, closure).await;
         match (begun, placement) {
             (Ok(begun), Ok(placement)) => {
                 if !begun.repeated {
@@ -107,19 +112,25 @@ pub(super) async fn begin_upload(
                     reserved = begun.reserved, "upload begun");
                 return Ok(answer(master, &begun, placement.keep()));
             }
+            (Err(TransactError::Rejected(BeginError::Otherwise(PlacedOtherwise(counts)))), _)
+                if changes < MAX_CHANGES =>
+            {
+                spread = counts;
+                changes += 1;
+            }
             (Err(refused), placement) => {
                 drop(placement);
                 if !wait.before_retry(&refused).await {
                     return Err(not_begun(master, refused));
                 }
             }
-            (Ok(_), Err(few)) => return Err(crate::error::TooFewNodes(few).to_status()),
+            (Ok(_), Err(few)) => return Err(few.to_status()),
         }
     }
 }
 
-fn not_begun(master: &Master, refused: cairn_kv::TransactError<BeginError>) -> Status {
-    if let cairn_kv::TransactError::Rejected(BeginError::Nodes(_)) = &refused {
+fn not_begun(master: &Master, refused: TransactError<BeginError>) -> Status {
+    if let TransactError::Rejected(BeginError::Nodes(_)) = &refused {
         master.metrics.placement_failed.inc();
     }
     answer::not_transacted(refused)
@@ -137,5 +148,6 @@ fn answer(
         placements: placements.into_iter().map(Into::into).collect(),
         copies: begun.copies,
         lease_ms: millis(master.config.lease),
+        without_sha256: !begun.sha256,
     }
 }

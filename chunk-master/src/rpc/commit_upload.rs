@@ -1,12 +1,13 @@
 //! CommitUpload.
 
 use cairn_core::object::VersionId;
-use cairn_kv::{Durability, Txn};
+use cairn_kv::Txn;
 use cairn_proto::v1::{CommitUploadRequest, CommitUploadResponse};
 use cairn_proto::{InvalidField, convert};
 use tonic::Status;
 
 use super::{caller, invalid, receipts};
+use crate::config::SeededBug;
 use crate::master::Master;
 use crate::upload::commit::{Commit, commit};
 
@@ -19,10 +20,12 @@ fn parse(master: &Master, request: CommitUploadRequest) -> Result<Commit, Invali
         length: request.length,
         sha256: convert::sha256(&request.sha256)?,
         root: convert::root(&request.root)?,
+        blob: convert::blob_id(&request.blob_id)?,
         version: VersionId::from_uuid(master.entropy.uuid_v7(&master.clock)),
         committed_ms: master.time.wall_ms(),
-        condemned_ms: master.time.later_ms(),
+        moment: master.moment(),
         finished_ms: master.time.steady_ms(),
+        faults: master.config.faults(),
     })
 }
 
@@ -33,7 +36,8 @@ pub(super) async fn commit_upload(
     let request = parse(master, request).map_err(|field| invalid(&field))?;
     let (upload, version) = (request.upload, request.version);
     let closure = move |txn: &mut Txn<'_>| commit(txn, &request);
-    let committed = master.transact(Durability::Synced, closure).await?;
+    let durability = master.acknowledged(SeededBug::BufferedCommit);
+    let committed = master.transact(durability, closure).await?;
     // A repeat has the version of the commit that was.
     if committed.object.version == version {
         master.metrics.committed.inc();

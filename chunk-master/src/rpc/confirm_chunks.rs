@@ -16,6 +16,7 @@ fn parse(master: &Master, request: ConfirmChunksRequest) -> Result<Confirm, Inva
         principal,
         receipts: receipts(request.receipts)?,
         lease_until_ms: master.lease_until_ms(),
+        blob: convert::blob_id(&request.blob_id)?,
     })
 }
 

@@ -1,12 +1,12 @@
 //! DeleteObject.
 
-use cairn_kv::{Durability, Txn};
+use cairn_kv::Txn;
 use cairn_proto::v1::{DeleteObjectRequest, DeleteObjectResponse};
 use cairn_proto::{InvalidField, convert};
 use tonic::Status;
 
 use super::{bucket_key, caller, condition, invalid};
-use crate::config::millis;
+use crate::config::{SeededBug, millis};
 use crate::master::Master;
 use crate::object::delete::{Delete, delete};
 
@@ -18,7 +18,7 @@ fn parse(master: &Master, request: DeleteObjectRequest) -> Result<Delete, Invali
         principal,
         key: convert::key(request.key)?,
         condition: condition(request.condition)?,
-        condemned_ms: master.time.later_ms(),
+        moment: master.moment(),
         keep_until_ms: master.time.steady_ms().saturating_add(millis(master.config.remember_for)),
     })
 }
@@ -29,7 +29,8 @@ pub(super) async fn delete_object(
 ) -> Result<DeleteObjectResponse, Status> {
     let request = parse(master, request).map_err(|field| invalid(&field))?;
     let closure = move |txn: &mut Txn<'_>| delete(txn, &request);
-    let version = master.transact(Durability::Synced, closure).await?;
+    let durability = master.acknowledged(SeededBug::BufferedDelete);
+    let version = master.transact(durability, closure).await?;
     master.gave_back();
     tracing::info!(target: "cairn", %version, "object deleted");
     Ok(DeleteObjectResponse { version_id: convert::bytes(version.as_bytes()) })

@@ -46,6 +46,7 @@ pub(super) async fn list_objects(
     let request = parse(request).map_err(|field| invalid(&field))?;
     let closure = move |view: &Snapshot<'_>| list(view, &request);
     let listed = master.view(closure).await?;
+    master.metrics.listed(listed.records);
     let entry = |entry: Entry| ListEntry {
         entry: Some(match entry {
             Entry::Object(object) => list_entry::Entry::Object(object.as_ref().into()),

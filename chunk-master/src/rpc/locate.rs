@@ -2,15 +2,16 @@
 
 use cairn_core::copies::ChunkLocation;
 use cairn_kv::Snapshot;
+use cairn_proto::error::refuse;
 use cairn_proto::v1::{LocateRequest, LocateResponse};
-use cairn_proto::{InvalidField, convert};
+use cairn_proto::{InvalidField, Reason, convert};
 use tonic::Status;
 
 use super::{bucket_key, invalid};
 use crate::config::millis;
 use crate::master::Master;
 use crate::nodes::places;
-use crate::object::locate::{Locate, Located, locate as locate_chunks};
+use crate::object::locate::{Locate, Located, LocatedPage, locate as locate_chunks};
 
 fn parse(request: LocateRequest) -> Result<Locate, InvalidField> {
     let principal = convert::principal(request.principal)?;
@@ -28,14 +29,26 @@ fn parse(request: LocateRequest) -> Result<Locate, InvalidField> {
     })
 }
 
+/// Looks the version up and takes a lease on it. One that a purge took in between is looked up once more: the name may
+/// hold another by now.
+async fn leased(master: &Master, request: &Locate) -> Result<LocatedPage, Status> {
+    const LOOKS: u32 = 2;
+    for _ in 0..LOOKS {
+        let asked = request.clone();
+        let page = master.view(move |view: &Snapshot<'_>| locate_chunks(view, &asked)).await?;
+        if master.reads.hold(page.object.version, master.clock.monotonic()) {
+            return Ok(page);
+        }
+    }
+    Err(refuse(Reason::Busy, true, "the version is just being purged: try again"))
+}
+
 pub(super) async fn locate(
     master: &Master,
     request: LocateRequest,
 ) -> Result<LocateResponse, Status> {
     let request = parse(request).map_err(|field| invalid(&field))?;
-    let closure = move |view: &Snapshot<'_>| locate_chunks(view, &request);
-    let page = master.view(closure).await?;
-    master.reads.hold(page.object.version, master.clock.monotonic());
+    let page = leased(master, &request).await?;
     let directory = master.nodes.directory();
     let location = |located: Located| ChunkLocation {
         chunk: located.chunk,

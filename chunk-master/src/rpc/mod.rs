@@ -3,6 +3,7 @@
 mod abort_upload;
 mod allocate_chunks;
 mod begin_upload;
+mod buckets;
 mod commit_upload;
 mod confirm_chunks;
 mod delete_object;
@@ -28,6 +29,8 @@ use crate::nodes::{Fullness, NodeView};
 
 /// Most chunks placed by one call.
 const MAX_PLACED: usize = 16;
+/// Most times that nodes are chosen again because the bucket's policy is another one.
+const MAX_CHANGES: usize = 4;
 /// Most receipts and reports of one call.
 const MAX_RECEIPTS: usize = 256;
 /// Most copies of one chunk, and most nodes named as holders or failed.

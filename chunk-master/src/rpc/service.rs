@@ -14,7 +14,7 @@ use crate::master::Master;
 pub struct MasterRpc(pub(crate) Arc<Master>);
 
 macro_rules! calls {
-    ($($name:ident($request:ident) -> $response:ident;)+) => {
+    ($($file:ident::$name:ident($request:ident) -> $response:ident;)+) => {
         #[tonic::async_trait]
         impl v1::master_server::Master for MasterRpc {
             type WatchNodesStream =
@@ -31,24 +31,29 @@ macro_rules! calls {
                 &self,
                 request: Request<v1::$request>,
             ) -> Result<Response<v1::$response>, Status> {
-                super::$name::$name(&self.0, request.into_inner()).await.map(Response::new)
+                super::$file::$name(&self.0, request.into_inner()).await.map(Response::new)
             })+
         }
     };
 }
 
 calls! {
-    begin_upload(BeginUploadRequest) -> BeginUploadResponse;
-    allocate_chunks(AllocateChunksRequest) -> AllocateChunksResponse;
-    confirm_chunks(ConfirmChunksRequest) -> ConfirmChunksResponse;
-    commit_upload(CommitUploadRequest) -> CommitUploadResponse;
-    renew_upload(RenewUploadRequest) -> RenewUploadResponse;
-    abort_upload(AbortUploadRequest) -> AbortUploadResponse;
-    locate(LocateRequest) -> LocateResponse;
-    stat_object(StatObjectRequest) -> StatObjectResponse;
-    list_objects(ListObjectsRequest) -> ListObjectsResponse;
-    delete_object(DeleteObjectRequest) -> DeleteObjectResponse;
-    report_copies(ReportCopiesRequest) -> ReportCopiesResponse;
-    register_node(RegisterNodeRequest) -> RegisterNodeResponse;
-    heartbeat(HeartbeatRequest) -> HeartbeatResponse;
+    begin_upload::begin_upload(BeginUploadRequest) -> BeginUploadResponse;
+    allocate_chunks::allocate_chunks(AllocateChunksRequest) -> AllocateChunksResponse;
+    confirm_chunks::confirm_chunks(ConfirmChunksRequest) -> ConfirmChunksResponse;
+    commit_upload::commit_upload(CommitUploadRequest) -> CommitUploadResponse;
+    renew_upload::renew_upload(RenewUploadRequest) -> RenewUploadResponse;
+    abort_upload::abort_upload(AbortUploadRequest) -> AbortUploadResponse;
+    locate::locate(LocateRequest) -> LocateResponse;
+    stat_object::stat_object(StatObjectRequest) -> StatObjectResponse;
+    list_objects::list_objects(ListObjectsRequest) -> ListObjectsResponse;
+    delete_object::delete_object(DeleteObjectRequest) -> DeleteObjectResponse;
+    buckets::make_bucket(MakeBucketRequest) -> MakeBucketResponse;
+    buckets::stat_bucket(StatBucketRequest) -> StatBucketResponse;
+    buckets::find_buckets(FindBucketsRequest) -> FindBucketsResponse;
+    buckets::change_bucket(ChangeBucketRequest) -> ChangeBucketResponse;
+    buckets::remove_bucket(RemoveBucketRequest) -> RemoveBucketResponse;
+    report_copies::report_copies(ReportCopiesRequest) -> ReportCopiesResponse;
+    register_node::register_node(RegisterNodeRequest) -> RegisterNodeResponse;
+    heartbeat::heartbeat(HeartbeatRequest) -> HeartbeatResponse;
 }

@@ -92,19 +92,33 @@ async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<
             clean.insert(node);
         }
     }
-    let id = blob.id;
-    let done = clean.len() == blob.nodes.len();
-    if !clean.is_empty() {
-        let closure = move |txn: &mut Txn<'_>| forget_nodes(txn, id, &clean);
-        master.kv.transact(Durability::Buffered, closure).await?;
-    }
-    if !done {
+    if clean.is_empty() && !blob.nodes.is_empty() {
         return Ok(false);
     }
-    let forget = move |txn: &mut Txn<'_>| forget_part(txn, id);
-    while !master.kv.transact(Durability::Buffered, forget).await? {}
-    tracing::debug!(target: "cairn", blob = %id, "blob erased");
-    Ok(true)
+    let id = blob.id;
+    loop {
+        let clean = clean.clone();
+        let closure = move |txn: &mut Txn<'_>| forget(txn, id, &clean);
+        match master.kv.transact(Durability::Buffered, closure).await? {
+            Forgotten::Waits => return Ok(false),
+            Forgotten::Part => {}
+            Forgotten::All => {
+                tracing::debug!(target: "cairn", blob = %id, "blob erased");
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// What is left of a blob's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forgotten {
+    /// All: nodes hold something of the blob yet.
+    Waits,
+    /// Some.
+    Part,
+    /// Nothing.
+    All,
 }
 
 /// True when the node holds nothing of the blob any more.
@@ -128,33 +142,32 @@ async fn erase_on(master: &Master, directory: &Directory, node: NodeId, blob: Bl
     false
 }
 
-fn forget_nodes(txn: &mut Txn<'_>, id: BlobId, clean: &BTreeSet<NodeId>) -> Result<(), SweepError> {
+/// Takes the nodes that are clean from the blob and, when it has no others, removes a bounded part of its records. One
+/// transaction for both: buffered ones can be lost when the store reopens, and then nothing may be forgotten that
+/// builds on them.
+fn forget(
+    txn: &mut Txn<'_>,
+    id: BlobId,
+    clean: &BTreeSet<NodeId>,
+) -> Result<Forgotten, SweepError> {
     let Some(mut blob) = record::get::<Blob>(txn, &id)? else {
-        return Ok(());
-    };
-    blob.nodes.retain(|node| !clean.contains(node));
-    record::put(txn, &id, &blob)?;
-    Ok(())
-}
-
-/// Removes a bounded part of a blob's records; true when all are gone.
-fn forget_part(txn: &mut Txn<'_>, id: BlobId) -> Result<bool, SweepError> {
-    let Some(blob) = record::get::<Blob>(txn, &id)? else {
         record::delete::<PurgeQueued>(txn, &id)?;
-        return Ok(true);
+        return Ok(Forgotten::All);
     };
     debug_assert!(
-        blob.state == BlobState::Purging && blob.nodes.is_empty(),
-        "blob {id} is forgotten while it is {:?} on {} nodes",
-        blob.state,
-        blob.nodes.len()
+        blob.state == BlobState::Purging,
+        "blob {id} is forgotten while it is {:?}",
+        blob.state
     );
-    if forget_pages(txn, id)? && forget_findings(txn, id)? {
-        record::delete::<PurgeQueued>(txn, &id)?;
-        record::delete::<Blob>(txn, &id)?;
-        return Ok(true);
+    blob.nodes.retain(|node| !clean.contains(node));
+    let waits = !blob.nodes.is_empty();
+    if waits || !(forget_pages(txn, id)? && forget_findings(txn, id)?) {
+        record::put(txn, &id, &blob)?;
+        return Ok(if waits { Forgotten::Waits } else { Forgotten::Part });
     }
-    Ok(false)
+    record::delete::<PurgeQueued>(txn, &id)?;
+    record::delete::<Blob>(txn, &id)?;
+    Ok(Forgotten::All)
 }
 
 fn forget_pages(txn: &mut Txn<'_>, id: BlobId) -> Result<bool, CatalogError> {

@@ -1,6 +1,7 @@
 //! Expire: alarms that ring. An upload whose lease was renewed is looked at again later; one whose lease
 //! ended is aborted; kept answers are removed.
 
+use cairn_core::ids::UploadId;
 use cairn_kv::{Durability, KeyRange, Read, Txn};
 
 use super::{Effort, PassError, SweepError, SweepReport};
@@ -19,9 +20,21 @@ const STEPS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     now_ms: u64,
+    /// How long this master has been there: nothing ends before it was for as long as such a thing lasts.
+    awake_ms: u64,
+    /// How long an upload lives without progress.
+    lease_ms: u64,
     /// How long ends of uploads are remembered.
     remember_ms: u64,
     faults: Faults,
+}
+
+impl Plan {
+    /// When something that lasts for `lasts_ms` may end at the earliest, if this master is too young to end it now.
+    fn not_before(&self, lasts_ms: u64) -> Option<u64> {
+        let left_ms = lasts_ms.checked_sub(self.awake_ms).filter(|left_ms| *left_ms > 0)?;
+        Some(self.now_ms.saturating_add(left_ms))
+    }
 }
 
 pub(super) async fn run(
@@ -31,6 +44,8 @@ pub(super) async fn run(
 ) -> Result<(), PassError> {
     let plan = Plan {
         now_ms: master.time.steady_ms(),
+        awake_ms: master.time.awake_ms(),
+        lease_ms: millis(master.config.lease),
         remember_ms: millis(master.config.remember_for),
         faults: master.config.faults(),
     };
@@ -71,10 +86,6 @@ fn step(txn: &mut Txn<'_>, plan: Plan) -> Result<u64, SweepError> {
     let mut expired = 0;
     for (alarm, _) in alarms {
         record::delete::<Alarm>(txn, &alarm)?;
-        if let Subject::Deletion(call) = alarm.subject {
-            record::delete::<Deletion>(txn, &call)?;
-            continue;
-        }
         let (again, gave_up) = ring(txn, alarm, plan)?;
         if let Some(due_ms) = again {
             record::put(txn, &AlarmKey { due_ms, ..alarm }, &Alarm)?;
@@ -84,29 +95,51 @@ fn step(txn: &mut Txn<'_>, plan: Plan) -> Result<u64, SweepError> {
     Ok(expired)
 }
 
-/// Looks at an upload: when to look again, and whether it expired now.
+/// Looks at what an alarm is about: when to look again, and whether it was an upload that expired now.
 fn ring(
     txn: &mut Txn<'_>,
     alarm: AlarmKey,
     plan: Plan,
 ) -> Result<(Option<u64>, bool), CatalogError> {
-    let Subject::Upload(id) = alarm.subject else {
-        return Ok((None, false));
-    };
-    if let Some(upload) = record::get::<Upload>(txn, &id)? {
-        if upload.lease_until_ms > plan.now_ms {
-            return Ok((Some(upload.lease_until_ms), false));
+    let again = match alarm.subject {
+        Subject::Upload(id) => match record::get::<Upload>(txn, &id)? {
+            Some(upload) => return ring_upload(txn, id, upload, plan),
+            None => ring_finished(txn, id, plan)?,
+        },
+        Subject::Deletion(call) => {
+            let again = plan.not_before(plan.remember_ms);
+            if again.is_none() {
+                record::delete::<Deletion>(txn, &call)?;
+            }
+            again
         }
-        give_back(txn, id, upload, plan.now_ms, plan.faults)?;
-        return Ok((Some(plan.now_ms.saturating_add(plan.remember_ms.max(1))), true));
-    }
-    let Some(finished) = record::get::<Finished>(txn, &id)? else {
-        return Ok((None, false));
     };
-    let forget_ms = finished.finished_ms.saturating_add(plan.remember_ms);
-    if forget_ms > plan.now_ms {
-        return Ok((Some(forget_ms), false));
+    Ok((again, false))
+}
+
+fn ring_upload(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    upload: Upload,
+    plan: Plan,
+) -> Result<(Option<u64>, bool), CatalogError> {
+    let leased = Some(upload.lease_until_ms).filter(|until_ms| *until_ms > plan.now_ms);
+    if let Some(again_ms) = leased.or(plan.not_before(plan.lease_ms)) {
+        return Ok((Some(again_ms), false));
     }
-    record::delete::<Finished>(txn, &id)?;
-    Ok((None, false))
+    give_back(txn, id, upload, plan.now_ms, plan.faults)?;
+    Ok((Some(plan.now_ms.saturating_add(plan.remember_ms.max(1))), true))
+}
+
+fn ring_finished(txn: &mut Txn<'_>, id: UploadId, plan: Plan) -> Result<Option<u64>, CatalogError> {
+    let Some(finished) = record::get::<Finished>(txn, &id)? else {
+        return Ok(None);
+    };
+    let kept_ms = finished.finished_ms.saturating_add(plan.remember_ms);
+    let kept = Some(kept_ms).filter(|kept_ms| *kept_ms > plan.now_ms);
+    let again = kept.or(plan.not_before(plan.remember_ms));
+    if again.is_none() {
+        record::delete::<Finished>(txn, &id)?;
+    }
+    Ok(again)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! expire    alarms that ring ─────► uploads aborted, kept answers removed
+//! buckets   Deleting ─────────────► uploads aborted, files condemned; the bucket gone when nothing is left
 //! purge     condemned long enough ─► version gone, its blobs Purging
 //! erase     purge queue ──────────► Chunks.Delete on every node of the blob ─► blob gone
 //! orphans   a node's inventory ───► chunks whose blob is absent or Purging, deleted
@@ -11,6 +12,7 @@
 //! already, so a pass can stop or repeat anywhere. Batches are bounded, and nothing is locked while a node
 //! is asked. One pass runs at a time.
 
+mod buckets;
 mod erase;
 mod expire;
 mod orphans;
@@ -26,6 +28,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::answer;
+use crate::census;
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
 
@@ -65,6 +68,8 @@ pub struct SweepReport {
     pub blobs_waiting: u64,
     /// Chunks on nodes that no blob names, deleted.
     pub orphans_deleted: u64,
+    /// Buckets whose contents were gone, removed.
+    pub buckets_removed: u64,
 }
 
 /// What the sweep remembers between passes; a restart begins anew.
@@ -121,14 +126,16 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
     let _turn = turn.map_err(|_| PassError::Stopping)?;
     let mut report = SweepReport::default();
     expire::run(master, effort, &mut report).await?;
+    buckets::run(master, effort, &mut report).await?;
     let jump = master.time.jump();
+    master.metrics.clock_jumped(jump);
     if jump > master.config.clock_tolerance {
         tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: purges wait");
     }
     purge::run(master, effort, &mut report).await?;
     erase::run(master, effort, &mut report).await?;
     orphans::run(master, effort, &mut report).await?;
-    master.metrics.swept(&report);
+    master.metrics.swept(&report, master.time.wall_ms());
     Ok(report)
 }
 
@@ -138,6 +145,11 @@ pub(crate) async fn run(master: &Master) {
         let pass = master.stop.run_until_cancelled(pass(master, Effort::Bounded));
         if let Some(Err(error)) = pass.await {
             tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
+            master.metrics.sweep_failed();
+        }
+        let counted = master.stop.run_until_cancelled(census::step(master));
+        if let Some(Err(error)) = counted.await {
+            tracing::warn!(target: "cairn", %error, "the catalog was not counted");
         }
         let pause = master.clock.sleep(master.config.sweep_every);
         if master.stop.run_until_cancelled(pause).await.is_none() {

@@ -19,6 +19,7 @@ use cairn_kv::Read;
 
 use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{Blob, Page, PageKey, record};
+use crate::config::{Faults, SeededBug};
 use crate::master::Master;
 use crate::nodes::NodeView;
 
@@ -57,7 +58,8 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
         };
         let last = chunks.last().copied();
         let holder = node.node;
-        let orphans = master.kv.view(move |view| judge(view, holder, &chunks)).await?;
+        let faults = master.config.faults();
+        let orphans = master.kv.view(move |view| judge(view, holder, &chunks, faults)).await?;
         if !orphans.is_empty() {
             match master.peers.delete(address, orphans).await {
                 Ok(count) => deleted += count,
@@ -82,8 +84,14 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
 }
 
 /// Of the chunks that `node` holds, those that nobody has a claim on.
-fn judge(read: &impl Read, node: NodeId, chunks: &[ChunkId]) -> Result<Vec<ChunkId>, SweepError> {
-    let mut claims = Claims { read, node, states: BTreeMap::new(), pages: BTreeMap::new() };
+fn judge(
+    read: &impl Read,
+    node: NodeId,
+    chunks: &[ChunkId],
+    faults: Faults,
+) -> Result<Vec<ChunkId>, SweepError> {
+    let (states, pages) = (BTreeMap::new(), BTreeMap::new());
+    let mut claims = Claims { read, node, states, pages, faults };
     let mut orphans = Vec::new();
     for chunk in chunks {
         if !claims.has(*chunk)? {
@@ -99,6 +107,7 @@ struct Claims<'a, R> {
     node: NodeId,
     states: BTreeMap<BlobId, Option<BlobState>>,
     pages: BTreeMap<PageKey, Option<Page>>,
+    faults: Faults,
 }
 
 impl<R: Read> Claims<'_, R> {
@@ -106,7 +115,8 @@ impl<R: Read> Claims<'_, R> {
         Ok(match self.state(chunk.blob)? {
             None | Some(BlobState::Purging) => false,
             Some(BlobState::Live) => self.names(chunk)?,
-            Some(BlobState::Open | BlobState::Condemned) => true,
+            Some(BlobState::Open) => !self.faults.has(SeededBug::SweepOpenBlobs),
+            Some(BlobState::Condemned) => true,
         })
     }
 

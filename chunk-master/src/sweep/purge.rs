@@ -1,12 +1,10 @@
-//! Purge: condemned versions whose wait is over, oldest first.
-
-use std::time::Duration;
+//! Purge: condemned versions whose wait is over, in the order in which it ended.
 
 use cairn_kv::{Durability, Read, Txn};
 
 use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{Condemned, CondemnedKey, record};
-use crate::config::millis;
+use crate::config::SeededBug;
 use crate::master::Master;
 use crate::object::condemn;
 
@@ -16,18 +14,12 @@ const VERSIONS_PER_STEP: usize = 32;
 const VERSIONS_PER_LOOK: usize = 256;
 /// Steps of a bounded pass.
 const STEPS: usize = 32;
-/// Least age of what is purged: a reader that was told of the version just before it was condemned has its lease by then.
-const LEAST_AGE: Duration = Duration::from_secs(1);
-
 pub(super) async fn run(
     master: &Master,
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
-    let wait_ms = millis(master.config.condemn_for.max(LEAST_AGE));
-    let Some(until_ms) = master.time.earlier_ms().checked_sub(wait_ms) else {
-        return Ok(());
-    };
+    let until_ms = master.time.earlier_ms();
     if !master.reads.expire(master.clock.monotonic()) {
         return Ok(());
     }
@@ -36,7 +28,9 @@ pub(super) async fn run(
         // A look first: a transaction that is synced costs the store a flush.
         let due = master.kv.view(move |view| due(view, until_ms, VERSIONS_PER_LOOK)).await?;
         let now = master.clock.monotonic();
-        let unread = due.into_iter().filter(|key| !master.reads.is_held(key.version, now));
+        let ignores_readers = master.config.faults().has(SeededBug::PurgeIgnoresReaders);
+        let takes = |key: &CondemnedKey| master.reads.take(key.version, now);
+        let unread = due.into_iter().filter(|key| ignores_readers || takes(key));
         let unread: Vec<_> = unread.take(VERSIONS_PER_STEP).collect();
         if unread.is_empty() {
             break;
@@ -50,7 +44,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The oldest versions that were condemned at `until_ms` or before.
+/// The versions whose wait ended first, at `until_ms` or before.
 fn due(read: &impl Read, until_ms: u64, limit: usize) -> Result<Vec<CondemnedKey>, SweepError> {
     let end = record::raw_key::<Condemned>(|parts| {
         parts.u64(until_ms.saturating_add(1));

@@ -9,7 +9,7 @@ use cairn_kv::Txn;
 use super::{Found, find};
 use crate::accounts::Accounts;
 use crate::catalog::{Blob, Finished, Outcome, PurgeQueued, Upload, record};
-use crate::config::Faults;
+use crate::config::{Faults, SeededBug};
 use crate::error::{CatalogError, UploadCommitted, UploadNotFound, operation_error};
 
 operation_error! {
@@ -69,15 +69,9 @@ pub(crate) fn give_back(
     Ok(())
 }
 
-#[cfg(not(feature = "seeded-bugs"))]
-fn release(accounts: &mut Accounts, amount: Amount, _: Faults) -> Result<(), CatalogError> {
-    accounts.release(amount)
-}
-
-#[cfg(feature = "seeded-bugs")]
 fn release(accounts: &mut Accounts, amount: Amount, faults: Faults) -> Result<(), CatalogError> {
-    match faults.seeded {
-        Some(crate::config::SeededBug::SkipRelease) => accounts.release_without_bucket(amount),
-        None => accounts.release(amount),
+    if faults.has(SeededBug::SkipRelease) {
+        return accounts.release_without_bucket(amount);
     }
+    accounts.release(amount)
 }

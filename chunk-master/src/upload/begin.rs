@@ -1,35 +1,34 @@
 //! Begin: an upload comes to be, with its reservation, its blob and its lease, or not at all.
 
-use std::collections::BTreeSet;
-
+use cairn_core::bucket::{ClusterDefaults, EffectivePolicy};
 use cairn_core::chunking::ChunkSizes;
-use cairn_core::ids::{BlobId, NodeId, UploadId};
+use cairn_core::ids::{BlobId, UploadId};
 use cairn_core::lifecycle::BlobState;
 use cairn_core::names::{BucketName, ObjectKey, Principal};
 use cairn_core::object::{ObjectMeta, WriteCondition};
-use cairn_core::placement;
 use cairn_core::quota::Amount;
 use cairn_kv::Txn;
 
 use super::{Found, find};
 use crate::accounts::Accounts;
-use crate::catalog::{
-    Alarm, AlarmKey, Blob, Bucket, BucketKey, Finished, Outcome, Progress, Subject, Upload, record,
-};
+use crate::bucket::{self, NoBucket};
+use crate::catalog::{Alarm, AlarmKey, Blob, Finished, Outcome, Progress, Subject, Upload, record};
 use crate::error::{
-    BucketNotFound, CatalogError, ConditionRefused, QuotaExceeded, TooFewNodes, UploadAborted,
+    CatalogError, ConditionRefused, NotPlaced, PlacedOtherwise, QuotaExceeded, UploadAborted,
     UploadCommitted, UploadIdTaken, operation_error,
 };
+use crate::nodes::{Placed, Spread};
 use crate::object::head;
 
 operation_error! {
     /// Why an upload does not begin.
     BeginError {
         Catalog(CatalogError),
-        Bucket(BucketNotFound),
+        Bucket(NoBucket),
+        Otherwise(PlacedOtherwise),
         Condition(ConditionRefused),
         Quota(QuotaExceeded),
-        Nodes(TooFewNodes),
+        Nodes(NotPlaced),
         IdTaken(UploadIdTaken),
         Aborted(UploadAborted),
         Committed(UploadCommitted),
@@ -53,7 +52,8 @@ pub(crate) struct Begin {
     pub(crate) condition: WriteCondition,
     pub(crate) meta: ObjectMeta,
     pub(crate) sizes: ChunkSizes,
-    pub(crate) copies: u32,
+    /// What the bucket's policy leaves open.
+    pub(crate) defaults: ClusterDefaults,
     pub(crate) lease_until_ms: u64,
 }
 
@@ -64,26 +64,27 @@ pub(crate) struct Begun {
     pub(crate) sizes: ChunkSizes,
     pub(crate) reserved: u64,
     pub(crate) copies: u32,
+    /// Whether the SHA-256 of the file is wanted.
+    pub(crate) sha256: bool,
     /// The call was a repeat: nothing was reserved by it.
     pub(crate) repeated: bool,
 }
 
 /// Opens the upload, or finds the one that an earlier call opened. `placed` are the nodes chosen for the
-/// first chunks; that there are too few is told last, after what waiting cannot heal.
+/// first chunks, as `spread` says; that there are too few is told last, after what waiting cannot heal.
 pub(crate) fn begin(
     txn: &mut Txn<'_>,
     request: &Begin,
-    placed: &Result<BTreeSet<NodeId>, placement::TooFewNodes>,
+    spread: Spread,
+    placed: &Result<Placed, NotPlaced>,
 ) -> Result<Begun, BeginError> {
-    if let Some(upload) = earlier(txn, request)? {
-        return repeat(txn, request, upload, placed);
+    let earlier = earlier(txn, request)?;
+    let name = bucket::key_of(&request.principal, &request.bucket);
+    let policy = bucket::live(txn, &name)?.policy.effective(&request.defaults);
+    if let Some(upload) = earlier {
+        return repeat(txn, request, &policy, upload, spread, placed);
     }
-    let bucket =
-        BucketKey { tenant: request.principal.tenant.clone(), bucket: request.bucket.clone() };
-    if record::get::<Bucket>(txn, &bucket)?.is_none() {
-        return Err(BucketNotFound(request.bucket.clone()).into());
-    }
-    let current = head::current(txn, &bucket, &request.key)?;
+    let current = head::current(txn, &name, &request.key)?;
     head::check(&request.condition, current.as_ref())?;
 
     let mut accounts = Accounts::load(txn, &request.principal, &request.bucket)?;
@@ -91,15 +92,23 @@ pub(crate) fn begin(
     accounts.reserve(Amount::object(reserved), Amount::ZERO)?;
     accounts.store(txn)?;
 
-    let nodes = placed.clone().map_err(TooFewNodes)?;
-    open(txn, request, reserved, nodes)?;
+    spread.must_be(Spread { copies: policy.copies, zones: policy.zones })?;
+    open(txn, request, reserved, policy.copies, placed.clone()?)?;
     Ok(Begun {
         blob: request.blob,
         sizes: request.sizes,
         reserved,
-        copies: request.copies,
+        copies: policy.copies,
+        sha256: policy.sha256,
         repeated: false,
     })
+}
+
+impl Spread {
+    /// Checks that nodes were chosen for what counts.
+    pub(super) fn must_be(self, counts: Self) -> Result<(), PlacedOtherwise> {
+        if self == counts { Ok(()) } else { Err(PlacedOtherwise(counts)) }
+    }
 }
 
 /// The upload that an earlier call with this id opened.
@@ -129,12 +138,14 @@ fn taken(txn: &Txn<'_>, id: UploadId) -> Result<bool, CatalogError> {
 fn repeat(
     txn: &mut Txn<'_>,
     request: &Begin,
+    policy: &EffectivePolicy,
     mut upload: Upload,
-    placed: &Result<BTreeSet<NodeId>, placement::TooFewNodes>,
+    spread: Spread,
+    placed: &Result<Placed, NotPlaced>,
 ) -> Result<Begun, BeginError> {
-    let nodes = placed.clone().map_err(TooFewNodes)?;
     let mut blob: Blob = record::must_get(txn, &upload.blob)?;
-    blob.nodes.extend(nodes);
+    spread.must_be(Spread { copies: blob.copies, zones: upload.zones })?;
+    blob.nodes.extend(placed.clone()?.nodes);
     record::put(txn, &upload.blob, &blob)?;
     upload.renew_lease(request.lease_until_ms);
     record::put(txn, &request.upload, &upload)?;
@@ -143,6 +154,7 @@ fn repeat(
         sizes: blob.sizes,
         reserved: upload.reserved,
         copies: blob.copies,
+        sha256: policy.sha256,
         repeated: true,
     })
 }
@@ -151,8 +163,10 @@ fn open(
     txn: &mut Txn<'_>,
     request: &Begin,
     reserved: u64,
-    nodes: BTreeSet<NodeId>,
+    copies: u32,
+    placed: Placed,
 ) -> Result<(), CatalogError> {
+    let Placed { nodes, zones } = placed;
     let blob = Blob {
         tenant: request.principal.tenant.clone(),
         state: BlobState::Open,
@@ -160,7 +174,7 @@ fn open(
         condemned_refs: 0,
         length: 0,
         sizes: request.sizes,
-        copies: request.copies,
+        copies,
         nodes,
     };
     record::put(txn, &request.blob, &blob)?;
@@ -171,6 +185,7 @@ fn open(
         blob: request.blob,
         known_length: request.length,
         reserved,
+        zones,
         condition: request.condition.clone(),
         meta: request.meta.clone(),
         lease_until_ms: request.lease_until_ms,

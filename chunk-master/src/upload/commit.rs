@@ -3,7 +3,8 @@
 use cairn_core::chunking::MAX_FILE_BYTES;
 use cairn_core::copies::{ChunkReceipt, CopyReceipt};
 use cairn_core::digest::{FileRoot, Sha256};
-use cairn_core::ids::UploadId;
+use cairn_core::ids::{BlobId, UploadId};
+use cairn_core::lengths::ChunkLengths;
 use cairn_core::lifecycle::BlobState;
 use cairn_core::names::Principal;
 use cairn_core::object::{Durability, ObjectInfo, VersionId};
@@ -13,15 +14,18 @@ use cairn_kv::Txn;
 use super::confirm::{ConfirmError, Nodes, take_receipts};
 use super::{Found, blob_of, find};
 use crate::accounts::Accounts;
+use crate::bucket::{self, NoBucket};
 use crate::catalog::{
-    Blob, Bucket, BucketKey, Committed, Extent, Finished, Head, HeadKey, Outcome, Page, Upload,
-    Version, VersionKey, VersionState, record,
+    Blob, Committed, Copy, Extent, Finished, Outcome, Page, Upload, Version, VersionKey,
+    VersionState, record,
 };
+use crate::config::{Faults, SeededBug};
 use crate::error::{
-    BucketNotFound, CatalogError, ConditionRefused, FileTooLarge, Incomplete, UploadAborted,
-    UploadNotFound, operation_error,
+    CatalogError, ConditionRefused, FileTooLarge, Incomplete, UploadAborted, UploadNotFound,
+    operation_error,
 };
-use crate::object::{condemn, head};
+use crate::object::condemn::{self, Moment};
+use crate::object::head;
 
 /// Pages that a commit counts again when a disk was replaced while the upload ran.
 const MAX_PAGES_RECOUNTED: usize = 64;
@@ -35,7 +39,7 @@ operation_error! {
         Receipts(ConfirmError),
         Incomplete(Incomplete),
         TooLarge(FileTooLarge),
-        Bucket(BucketNotFound),
+        Bucket(NoBucket),
         Condition(ConditionRefused),
     }
 }
@@ -45,6 +49,8 @@ operation_error! {
 pub(crate) struct Commit {
     pub(crate) upload: UploadId,
     pub(crate) principal: Principal,
+    /// The blob that the begin answered.
+    pub(crate) blob: BlobId,
     pub(crate) receipts: Vec<ChunkReceipt>,
     pub(crate) length: u64,
     pub(crate) sha256: Option<Sha256>,
@@ -52,10 +58,11 @@ pub(crate) struct Commit {
     pub(crate) version: VersionId,
     /// For people.
     pub(crate) committed_ms: u64,
-    /// Since when a version that is replaced waits.
-    pub(crate) condemned_ms: u64,
+    /// When a version that is replaced is condemned.
+    pub(crate) moment: Moment,
     /// From when on the answer is kept for repeats.
     pub(crate) finished_ms: u64,
+    pub(crate) faults: Faults,
 }
 
 /// Commits, or gives the answer of the commit that was.
@@ -69,25 +76,28 @@ pub(crate) fn commit(txn: &mut Txn<'_>, request: &Commit) -> Result<Committed, C
         },
         Some(Found::Open(upload)) => *upload,
     };
+    upload.must_write(request.blob, id)?;
+    let name = bucket::key_of(&upload.principal, &upload.bucket);
+    let bucket = bucket::live(txn, &name)?;
     let blob = blob_of(txn, &upload)?;
     take_receipts(txn, &mut upload, &blob, &request.receipts)?;
     check_complete(&upload, &blob, request.length)?;
     let durability = check_copies(txn, &upload, &blob)?;
 
-    let bucket =
-        BucketKey { tenant: upload.principal.tenant.clone(), bucket: upload.bucket.clone() };
-    let current = head::current(txn, &bucket, &upload.key)?;
-    head::check(&upload.condition, current.as_ref())?;
+    let current = head::current(txn, &name, &upload.key)?;
+    if !request.faults.has(SeededBug::ConditionOutside) {
+        head::check(&upload.condition, current.as_ref())?;
+    }
     let committed = Committed {
-        object: object_info(request, &upload),
+        object: object_info(request, &upload, &blob),
         replaced: current.is_some(),
         durability,
     };
-    settle(txn, &upload, request.length)?;
+    settle(txn, &upload, request)?;
     if let Some((key, head)) = current {
-        condemn::condemn(txn, &key, &head, request.condemned_ms)?;
+        condemn::condemn(txn, &key, &head, request.moment.wait(&bucket.policy))?;
     }
-    point_head(txn, &bucket, &committed.object)?;
+    head::point(txn, &name, bucket, &committed.object)?;
     put_version(txn, &upload, blob, &committed.object)?;
     let finished = Finished {
         principal: upload.principal,
@@ -120,25 +130,23 @@ fn check_copies(txn: &Txn<'_>, upload: &Upload, blob: &Blob) -> Result<Durabilit
     let nodes = Nodes::load(txn, progress.holders.iter().map(|holder| holder.node))?;
     let hosts = progress.holders.iter().filter(|h| nodes.vouches_for(**h));
     let hosts = hosts.count();
-    let mut copies = progress.least_copies();
+    let (mut copies, mut zones) = (progress.least_copies(), progress.least_zones());
     if progress.chunks > 0 {
         if hosts < progress.holders.len() {
-            copies = recount(txn, upload, &nodes)?;
+            (copies, zones) = recount(txn, upload, &nodes)?;
         }
         if copies < wanted {
             return Err(Incomplete::CopiesMissing { copies, wanted }.into());
         }
+        if zones < upload.zones {
+            return Err(Incomplete::ZonesMissing { zones, wanted: upload.zones }.into());
+        }
     }
-    Ok(Durability {
-        copies,
-        hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
-        zones: progress.least_zones(),
-        meta: 1,
-    })
+    Ok(Durability { copies, hosts: u32::try_from(hosts).unwrap_or(u32::MAX), zones, meta: 1 })
 }
 
-/// Least number of copies of any chunk on disks that are still there.
-fn recount(txn: &Txn<'_>, upload: &Upload, nodes: &Nodes) -> Result<u32, CommitError> {
+/// Least number of copies of any chunk on disks that are still there, and of zones that they are in.
+fn recount(txn: &Txn<'_>, upload: &Upload, nodes: &Nodes) -> Result<(u32, u32), CommitError> {
     let blob = upload.blob;
     let range = record::prefixed::<Page>(|parts| {
         parts.id(blob.as_bytes());
@@ -147,13 +155,18 @@ fn recount(txn: &Txn<'_>, upload: &Upload, nodes: &Nodes) -> Result<u32, CommitE
     if pages.len() > MAX_PAGES_RECOUNTED {
         return Err(Incomplete::DiskReplaced.into());
     }
-    let there = |copy: &&crate::catalog::Copy| {
+    let there = |copy: &&Copy| {
         let (node, disk) = (copy.node, copy.disk);
         nodes.vouches_for(CopyReceipt { node, disk })
     };
     let chunks = pages.iter().flat_map(|(_, page)| page.chunks.values());
-    let least = chunks.map(|entry| entry.copies.iter().filter(there).count());
-    Ok(u32::try_from(least.min().unwrap_or(0)).unwrap_or(u32::MAX))
+    let (mut copies, mut zones) = (u32::MAX, u32::MAX);
+    for entry in chunks {
+        let good: Vec<Copy> = entry.copies.iter().filter(there).copied().collect();
+        copies = copies.min(u32::try_from(good.len()).unwrap_or(u32::MAX));
+        zones = zones.min(nodes.zones(&good));
+    }
+    Ok((copies, zones))
 }
 
 /// Opaque, and the same for the same bytes cut the same way: the first half of the file root.
@@ -163,7 +176,7 @@ fn etag(root: &FileRoot) -> String {
     text
 }
 
-fn object_info(request: &Commit, upload: &Upload) -> ObjectInfo {
+fn object_info(request: &Commit, upload: &Upload, blob: &Blob) -> ObjectInfo {
     ObjectInfo {
         bucket: upload.bucket.clone(),
         key: upload.key.clone(),
@@ -173,30 +186,19 @@ fn object_info(request: &Commit, upload: &Upload) -> ObjectInfo {
         etag: etag(&request.root),
         sha256: request.sha256,
         root: request.root,
+        chunks: Some(ChunkLengths::of_blob(&blob.sizes, request.length)),
         meta: upload.meta.clone(),
     }
 }
 
-fn settle(txn: &mut Txn<'_>, upload: &Upload, length: u64) -> Result<(), CatalogError> {
+fn settle(txn: &mut Txn<'_>, upload: &Upload, request: &Commit) -> Result<(), CatalogError> {
     let mut accounts = Accounts::load(txn, &upload.principal, &upload.bucket)?;
-    accounts.settle(Amount::object(upload.reserved), Amount::object(length))?;
+    let exact = Amount::object(request.length);
+    accounts.settle(Amount::object(upload.reserved), exact)?;
+    if request.faults.has(SeededBug::SettleTwice) {
+        accounts.settle(Amount::ZERO, exact)?;
+    }
     accounts.store(txn)
-}
-
-/// Makes the version the newest of its name, in commit order.
-fn point_head(txn: &mut Txn<'_>, key: &BucketKey, object: &ObjectInfo) -> Result<(), CommitError> {
-    let mut bucket: Bucket =
-        record::get(txn, key)?.ok_or_else(|| BucketNotFound(key.bucket.clone()))?;
-    let head = HeadKey {
-        tenant: key.tenant.clone(),
-        bucket: key.bucket.clone(),
-        key: object.key.clone(),
-        sequence: bucket.next_sequence,
-    };
-    bucket.next_sequence += 1;
-    record::put(txn, key, &bucket)?;
-    record::put(txn, &head, &Head::of(object))?;
-    Ok(())
 }
 
 fn put_version(

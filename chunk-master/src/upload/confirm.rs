@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_core::chunking::MAX_CHUNKS;
 use cairn_core::copies::{ChunkReceipt, CopyReceipt};
-use cairn_core::ids::{ChunkIndex, NodeId, UploadId};
+use cairn_core::ids::{BlobId, ChunkIndex, NodeId, UploadId};
 use cairn_core::lifecycle::CopyState;
 use cairn_core::names::Principal;
 use cairn_kv::Txn;
@@ -30,6 +30,8 @@ operation_error! {
 pub(crate) struct Confirm {
     pub(crate) upload: UploadId,
     pub(crate) principal: Principal,
+    /// The blob that the begin answered.
+    pub(crate) blob: BlobId,
     pub(crate) receipts: Vec<ChunkReceipt>,
     pub(crate) lease_until_ms: u64,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Refused {
 /// Takes receipts and renews the lease.
 pub(crate) fn confirm(txn: &mut Txn<'_>, request: &Confirm) -> Result<Vec<Refused>, ConfirmError> {
     let mut upload = find_open(txn, request.upload, &request.principal)?;
+    upload.must_write(request.blob, request.upload).map_err(NotOpen::from)?;
     let blob = blob_of(txn, &upload)?;
     let refused = take_receipts(txn, &mut upload, &blob, &request.receipts)?;
     upload.renew_lease(request.lease_until_ms);
@@ -71,7 +74,8 @@ impl Nodes {
         node.is_some_and(|node| node.disk == copy.disk)
     }
 
-    fn zones(&self, copies: &[Copy]) -> u32 {
+    /// Zones that the copies are in.
+    pub(super) fn zones(&self, copies: &[Copy]) -> u32 {
         let node = |copy: &Copy| -> Option<&NodeRecord> {
             self.0.get(&copy.node).and_then(Option::as_ref)
         };

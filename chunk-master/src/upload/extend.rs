@@ -1,11 +1,8 @@
 //! Extend: more bytes reserved, more nodes handed out. Never shrinks what is reserved.
 
-use std::collections::BTreeSet;
-
 use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
-use cairn_core::ids::{BlobId, NodeId, UploadId};
+use cairn_core::ids::{BlobId, UploadId};
 use cairn_core::names::Principal;
-use cairn_core::placement;
 use cairn_core::quota::Amount;
 use cairn_kv::Txn;
 
@@ -13,8 +10,9 @@ use super::{NotOpen, blob_of, find_open};
 use crate::accounts::Accounts;
 use crate::catalog::{Upload, record};
 use crate::error::{
-    CatalogError, LongerThanAnnounced, QuotaExceeded, TooFewNodes, operation_error,
+    CatalogError, LongerThanAnnounced, NotPlaced, PlacedOtherwise, QuotaExceeded, operation_error,
 };
+use crate::nodes::{Placed, Spread};
 
 /// Chunks that an upload of unknown length likes to have reserved ahead of what it has received: as
 /// many as a gateway writes at a time.
@@ -27,7 +25,8 @@ operation_error! {
         NotOpen(NotOpen),
         Longer(LongerThanAnnounced),
         Quota(QuotaExceeded),
-        Nodes(TooFewNodes),
+        Otherwise(PlacedOtherwise),
+        Nodes(NotPlaced),
     }
 }
 
@@ -53,16 +52,20 @@ pub(crate) fn wish(sizes: &ChunkSizes, received: u64) -> u64 {
     received.saturating_add(CHUNKS_AHEAD * chunk).min(MAX_FILE_BYTES).max(received)
 }
 
-/// Reserves at least `received` and records the nodes in `placed` as handed out.
+/// Reserves at least `received` and records the nodes in `placed` as handed out. How many copies are placed is the
+/// caller's; `zones` that they were placed for must be the upload's.
 pub(crate) fn extend(
     txn: &mut Txn<'_>,
     request: &Extend,
-    placed: &Result<BTreeSet<NodeId>, placement::TooFewNodes>,
+    zones: u32,
+    placed: &Result<Placed, NotPlaced>,
 ) -> Result<Extended, ExtendError> {
     let mut upload = find_open(txn, request.upload, &request.principal)?;
     let mut blob = blob_of(txn, &upload)?;
     reserve(txn, &mut upload, &blob.sizes, request.received)?;
-    let nodes = placed.clone().map_err(TooFewNodes)?;
+    let copies = blob.copies;
+    Spread { copies, zones }.must_be(Spread { copies, zones: upload.zones })?;
+    let nodes = placed.clone()?.nodes;
     if !nodes.is_subset(&blob.nodes) {
         blob.nodes.extend(nodes);
         record::put(txn, &upload.blob, &blob)?;

@@ -16,7 +16,7 @@ pub(crate) mod confirm;
 pub(crate) mod extend;
 mod progress;
 
-use cairn_core::ids::UploadId;
+use cairn_core::ids::{BlobId, UploadId};
 use cairn_core::names::Principal;
 use cairn_kv::{Read, Txn};
 
@@ -89,6 +89,12 @@ pub(crate) fn renew(
 }
 
 impl Upload {
+    /// Checks that the caller's chunks are this upload's. A begin is not durable by itself: when it is lost and repeated,
+    /// its upload writes another blob, and receipts for chunks of the lost one must not count for it.
+    fn must_write(&self, blob: BlobId, id: UploadId) -> Result<(), UploadNotFound> {
+        if self.blob == blob { Ok(()) } else { Err(UploadNotFound(id)) }
+    }
+
     /// A lease only grows: an earlier call that comes late does not cut it.
     fn renew_lease(&mut self, until_ms: u64) {
         self.lease_until_ms = self.lease_until_ms.max(until_ms);

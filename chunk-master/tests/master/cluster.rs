@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 pub(crate) const CHUNK: u64 = 1024;
+const LIVES_APART: Duration = Duration::from_secs(5 * 60 * 60);
 const MASTER: &str = "http://master:1";
 
 /// What a node holds, and whether it answers.
@@ -169,11 +170,12 @@ impl Cluster {
         Self::with(config(), &["a", "b"]).await
     }
 
-    /// A master that starts on a store which may hold something. Each life draws ids of its own.
+    /// A master that starts on a store which may hold something. Each life draws ids of its own, and begins with the
+    /// wall hours ahead of where the one before it began.
     pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
         let jump_s = Arc::new(AtomicU64::new(0));
         let time = Clock::system();
-        let epoch = Duration::from_secs(1_700_000_000);
+        let epoch = Duration::from_secs(1_700_000_000) + LIVES_APART * life;
         let clock = Clock::with_wall({
             let jump_s = jump_s.clone();
             move || epoch + time.monotonic() + Duration::from_secs(jump_s.load(Ordering::Relaxed))
@@ -365,7 +367,12 @@ impl Cluster {
         receipts: Vec<v1::ChunkReceipt>,
     ) -> Result<Vec<v1::RefusedCopy>, RemoteError> {
         let upload_id = upload.id.clone();
-        let request = v1::ConfirmChunksRequest { upload_id, receipts, caller: None };
+        let request = v1::ConfirmChunksRequest {
+            upload_id,
+            receipts,
+            caller: None,
+            blob_id: upload.blob.clone(),
+        };
         Ok(self.client.confirm_chunks(request).await?.into_inner().refused)
     }
 
@@ -391,9 +398,90 @@ impl Cluster {
             upload_id: upload.id.clone(),
             length,
             root: vec![9; 32].into(),
+            blob_id: upload.blob.clone(),
             ..Default::default()
         };
         Ok(self.client.commit_upload(request).await?.into_inner())
+    }
+
+    /// A bucket with these settings.
+    pub(crate) async fn make_bucket(
+        &mut self,
+        bucket: &str,
+        settings: v1::BucketSettings,
+    ) -> Result<v1::BucketInfo, RemoteError> {
+        let settings = Some(settings);
+        let request = v1::MakeBucketRequest { bucket: bucket.into(), settings, caller: None };
+        Ok(self.client.make_bucket(request).await?.into_inner().bucket.unwrap())
+    }
+
+    pub(crate) async fn stat_bucket(
+        &mut self,
+        bucket: &str,
+    ) -> Result<v1::BucketInfo, RemoteError> {
+        let request = v1::StatBucketRequest { bucket: bucket.into(), principal: None };
+        Ok(self.client.stat_bucket(request).await?.into_inner().bucket.unwrap())
+    }
+
+    /// Takes `fields` of `settings`.
+    pub(crate) async fn change_bucket(
+        &mut self,
+        bucket: &str,
+        settings: v1::BucketSettings,
+        fields: &[&str],
+    ) -> Result<v1::BucketInfo, RemoteError> {
+        let request = v1::ChangeBucketRequest {
+            bucket: bucket.into(),
+            settings: Some(settings),
+            fields: fields.iter().map(|name| (*name).to_owned()).collect(),
+            caller: None,
+        };
+        Ok(self.client.change_bucket(request).await?.into_inner().bucket.unwrap())
+    }
+
+    /// True when the bucket is gone at once.
+    pub(crate) async fn remove_bucket(
+        &mut self,
+        bucket: &str,
+        with_contents: bool,
+    ) -> Result<bool, RemoteError> {
+        let request =
+            v1::RemoveBucketRequest { bucket: bucket.into(), with_contents, caller: None };
+        Ok(self.client.remove_bucket(request).await?.into_inner().gone)
+    }
+
+    pub(crate) async fn begin_in(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        length: u64,
+    ) -> Result<Upload, RemoteError> {
+        let mut request = self.begin_request(key, Some(length));
+        request.bucket = bucket.into();
+        self.begin_with(request).await
+    }
+
+    /// A whole file in a bucket.
+    pub(crate) async fn put_in(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        length: u64,
+    ) -> Result<Upload, RemoteError> {
+        let upload = self.begin_in(bucket, key, length).await?;
+        self.write(&upload, length).await?;
+        self.commit(&upload, length).await?;
+        Ok(upload)
+    }
+
+    pub(crate) async fn delete_in(
+        &mut self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Bytes, RemoteError> {
+        let (bucket, key) = (bucket.into(), key.into());
+        let request = v1::DeleteObjectRequest { bucket, key, ..Default::default() };
+        Ok(self.client.delete_object(request).await?.into_inner().version_id)
     }
 
     pub(crate) async fn abort(&mut self, upload: &Upload) -> Result<(), RemoteError> {
@@ -443,6 +531,11 @@ impl Cluster {
     pub(crate) async fn usage(&mut self) -> Vec<v1::Account> {
         let request = v1::GetUsageRequest { scope: None };
         self.admin.get_usage(request).await.unwrap().into_inner().accounts
+    }
+
+    /// The accounts beside what the records add up to.
+    pub(crate) async fn audit(&mut self) -> v1::AuditUsageResponse {
+        self.admin.audit_usage(v1::AuditUsageRequest {}).await.unwrap().into_inner()
     }
 
     pub(crate) async fn limit(&mut self, kind: v1::ScopeKind, bytes: u64, objects: Option<u64>) {

@@ -79,3 +79,58 @@ async fn after_need_not_be_a_name_that_exists() {
     let refused = cluster.client.list_objects(request).await.map_err(Into::into);
     assert_eq!(reason(refused), Reason::BucketNotFound);
 }
+
+/// One page, from `after` on.
+async fn page(cluster: &mut Cluster, delimiter: &str, after: String) -> v1::ListObjectsResponse {
+    let request = v1::ListObjectsRequest {
+        bucket: "default".into(),
+        delimiter: delimiter.into(),
+        after,
+        limit: 7,
+        ..Default::default()
+    };
+    cluster.client.list_objects(request).await.unwrap().into_inner()
+}
+
+/// Between two pages names come and go, before and behind the place where the list is.
+#[tokio::test(start_paused = true)]
+async fn names_that_are_there_all_the_time_are_listed_once_while_others_come_and_go() {
+    for delimiter in ["", "/"] {
+        let mut cluster = Cluster::small().await;
+        let stays = |n: usize| format!("{:03}-stays", n * 10);
+        for n in 0..40 {
+            cluster.put(&stays(n), 1).await.unwrap();
+        }
+        let (mut found, mut after) = (Vec::new(), String::new());
+        for round in 0.. {
+            let listed = page(&mut cluster, delimiter, after.clone()).await;
+            found.extend(listed.entries.into_iter().map(|entry| match entry.entry.unwrap() {
+                Entry::Object(object) => object.key,
+                Entry::CommonPrefix(prefix) => prefix,
+            }));
+            let Some(next) = listed.next_after else { break };
+            after = next;
+            for n in 0..40 {
+                // Around the names that stay, in folders and not; some go again, the page's last one among them.
+                let comes =
+                    [format!("{:03}-{round}", n * 10 + 5), format!("{:03}/{round}", n * 10)];
+                for name in comes {
+                    cluster.put(&name, 0).await.unwrap();
+                    if (n + round) % 3 == 0 {
+                        cluster.delete(&name).await.unwrap();
+                    }
+                }
+                // Replaced: the name is there all the time.
+                if n % 7 == round % 7 {
+                    cluster.put(&stays(n), 2).await.unwrap();
+                }
+            }
+            if !after.ends_with("stays") && !after.ends_with('/') {
+                cluster.delete(&after).await.ok();
+            }
+        }
+        assert!(found.is_sorted_by(|a, b| a < b), "in order, and nothing twice: {found:?}");
+        let stayed: Vec<_> = found.into_iter().filter(|name| name.ends_with("stays")).collect();
+        assert_eq!(stayed, (0..40).map(stays).collect::<Vec<_>>());
+    }
+}

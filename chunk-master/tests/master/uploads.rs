@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_kv::Kv;
-use cairn_proto::{Reason, v1};
+use cairn_proto::{Reason, RemoteError, v1};
 use uuid::Uuid;
 
 use crate::cluster::{CHUNK, Cluster, config, id, reason};
@@ -221,4 +221,59 @@ async fn facts_outlive_the_master_and_its_nodes_join_again() {
     cluster.write(&upload, 100).await.unwrap();
     cluster.commit(&upload, 100).await.unwrap();
     assert_eq!(cluster.usage().await[0].used_objects, 2);
+}
+
+/// A master was away, and the wall jumped ahead meanwhile. The one that starts then took every lease for over and every
+/// kept answer for old: uploads that went on were aborted, and a commit that was repeated met "no such upload" though it
+/// had happened.
+#[tokio::test(start_paused = true)]
+async fn a_master_that_starts_gives_leases_and_kept_answers_the_whole_of_their_time_again() {
+    let mut old = Cluster::small().await;
+    let open = old.begin("open", Some(CHUNK)).await.unwrap();
+    let committed = old.put("committed", CHUNK).await.unwrap();
+    old.master.stop();
+
+    let mut new = Cluster::on(config(), old.kv.clone(), old.dial.clone(), 2).await;
+    assert_eq!(new.sweep().await.uploads_expired, 0);
+    assert!(new.commit(&committed, CHUNK).await.is_ok(), "the answer is kept");
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(new.sweep().await.uploads_expired, 0);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(new.sweep().await.uploads_expired, 1, "nobody has renewed it");
+    assert_eq!(reason(new.commit(&open, CHUNK).await), Reason::UploadAborted);
+    tokio::time::advance(Duration::from_secs(10 * 60)).await;
+    new.sweep().await;
+    assert_eq!(reason(new.commit(&committed, CHUNK).await), Reason::UploadNotFound);
+}
+
+/// A begin is buffered: a crash can lose it after it was answered. A copy of it that came late then opened the upload
+/// anew, with another blob, and the receipts of the first one's chunks were taken for the second's: a file was
+/// acknowledged that no node had.
+#[tokio::test(start_paused = true)]
+async fn receipts_for_a_blob_that_a_crash_has_lost_do_not_count_for_another() {
+    let mut old = Cluster::small().await;
+    let request = old.begin_request("a", Some(CHUNK));
+    let lost = old.begin_with(request.clone()).await.unwrap();
+    let nodes = old.nodes.clone();
+    let mut new = Cluster::on(config(), Kv::memory(), old.dial.clone(), 2).await;
+    new.nodes = nodes;
+    for n in 0..new.nodes.len() {
+        new.register(n).await.unwrap();
+    }
+    let again = new.begin_with(request).await.unwrap();
+    assert_ne!(again.blob, lost.blob);
+    assert_eq!(reason(new.write(&lost, CHUNK).await), Reason::UploadNotFound);
+    let receipts = vec![new.store(&lost, 0, CHUNK)];
+    let request = v1::CommitUploadRequest {
+        upload_id: lost.id.clone(),
+        blob_id: lost.blob.clone(),
+        receipts,
+        length: CHUNK,
+        root: vec![9; 32].into(),
+        ..Default::default()
+    };
+    let commit = new.client.commit_upload(request).await.map_err(RemoteError::from);
+    assert_eq!(reason(commit), Reason::UploadNotFound);
+    new.write(&again, CHUNK).await.unwrap();
+    new.commit(&again, CHUNK).await.unwrap();
 }

@@ -6,10 +6,12 @@
 //! The words follow the glossary in `ARCHITECTURE.md`: tenant › user › bucket › object › version ›
 //! blob › chunk › copy.
 
+pub mod bucket;
 pub mod chunking;
 pub mod copies;
 pub mod digest;
 pub mod ids;
+pub mod lengths;
 pub mod lifecycle;
 pub mod liveness;
 pub mod names;

@@ -6,6 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::digest::{FileRoot, Sha256};
+use crate::lengths::ChunkLengths;
 use crate::names::{BucketName, ObjectKey};
 
 /// One version of an object. UUIDv7; order is commit order, which the catalog keeps apart from it.
@@ -146,6 +147,8 @@ pub struct ObjectInfo {
     pub sha256: Option<Sha256>,
     /// File root.
     pub root: FileRoot,
+    /// The lengths of its chunks, over which the root is computed; `None` when they are not known.
+    pub chunks: Option<ChunkLengths>,
     /// What the owner said of it.
     pub meta: ObjectMeta,
 }

@@ -129,6 +129,20 @@ pub enum ClosedReason {
     ReopenFailed(Arc<OpenError>),
 }
 
+/// Why a text does not say where a PostgreSQL server is.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidPostgresUrl {
+    /// It is no such URL.
+    #[error("no URL of a PostgreSQL server (postgres://user:password@host:port/database): {0}")]
+    Unreadable(tokio_postgres::Error),
+    /// The server is elsewhere, and nothing says how to know it.
+    #[error(
+        "the server is on another machine: give the file of the authority that signed its \
+         certificate, or say sslmode=disable if the network between is trusted"
+    )]
+    InClear,
+}
+
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -149,6 +163,12 @@ pub enum OpenError {
     /// It is a database, but of something else.
     #[error("the file is a redb database, but not a store of this program")]
     Foreign,
+    /// A setting is out of its range.
+    #[error("{problem}")]
+    Setting {
+        /// Which one, and what it may be.
+        problem: String,
+    },
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),

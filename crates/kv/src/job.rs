@@ -39,8 +39,17 @@ pub(crate) trait TransactJob: Send {
 
 /// A queued view.
 pub(crate) trait ViewJob: Send {
+    /// Runs the closure and keeps its result, in place of an earlier one.
+    fn run(&mut self, base: &dyn Source);
+
+    /// Answers the caller: the last result, or what went wrong around it.
+    fn settle(self: Box<Self>, outcome: Result<(), Failure>);
+
     /// Runs the closure, or does not, and answers the caller.
-    fn answer(self: Box<Self>, base: Result<&dyn Source, Failure>);
+    fn answer(mut self: Box<Self>, base: Result<&dyn Source, Failure>) {
+        let outcome = base.map(|base| self.run(base));
+        self.settle(outcome);
+    }
 }
 
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
@@ -67,7 +76,7 @@ where
     F: FnMut(&Snapshot<'_>) -> Result<T, E> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(QueuedView { f, reply }), answer)
+    (Box::new(QueuedView { f, result: None, reply }), answer)
 }
 
 struct QueuedTransact<T, E, F> {
@@ -124,6 +133,7 @@ fn group_failed<T, E>(result: Option<Result<T, Stop<E>>>, failure: Failure) -> T
 
 struct QueuedView<T, E, F> {
     f: F,
+    result: Option<Result<T, Stop<E>>>,
     reply: oneshot::Sender<Result<T, ViewError<E>>>,
 }
 
@@ -133,9 +143,16 @@ where
     E: Send,
     F: FnMut(&Snapshot<'_>) -> Result<T, E> + Send,
 {
-    fn answer(mut self: Box<Self>, base: Result<&dyn Source, Failure>) {
-        let result = match base {
-            Ok(base) => snapshot::run(base, &mut self.f).map_err(ViewError::from),
+    fn run(&mut self, base: &dyn Source) {
+        self.result = Some(snapshot::run(base, &mut self.f));
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), Failure>) {
+        let result = match outcome {
+            Ok(()) => self
+                .result
+                .expect("a view is answered with success only after its closure ran")
+                .map_err(ViewError::from),
             // A view writes nothing, so there is nothing that may have happened.
             Err(Failure::Storage(failure) | Failure::MayHaveHappened(failure)) => {
                 Err(ViewError::Storage(failure))

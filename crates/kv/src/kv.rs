@@ -5,11 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::redb::StorageBackend;
+use cairn_runtime::{Clock, Entropy};
 
 use crate::durability::Durability;
 use crate::error::{OpenError, StorageFailure, TransactError, ViewError};
+use crate::front::Front;
 use crate::memory::Memory;
-use crate::redb::{self, Redb, RedbConfig};
+use crate::postgres::{self, PostgresConfig};
+use crate::redb::{self, RedbConfig};
+#[cfg(feature = "testing")]
+use crate::simulated::Simulated;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::txn::Txn;
@@ -23,7 +28,10 @@ pub struct Kv {
 #[derive(Clone, Debug)]
 enum Engine {
     Memory(Arc<Memory>),
-    Redb(Arc<Redb>),
+    Redb(Arc<Front>),
+    Postgres(Arc<Front>),
+    #[cfg(feature = "testing")]
+    Simulated(Arc<Simulated>),
 }
 
 impl Kv {
@@ -48,7 +56,24 @@ impl Kv {
         storage: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         config: RedbConfig,
     ) -> Result<Kv, OpenError> {
-        Ok(Kv { engine: Engine::Redb(Arc::new(Redb::open(storage, config)?)) })
+        Ok(Kv { engine: Engine::Redb(Arc::new(redb::open(storage, config)?)) })
+    }
+
+    /// Opens the store in a PostgreSQL database, or creates it there.
+    ///
+    /// Several handles, in one process or in many, may have the same store open. This blocks until
+    /// the server has answered, at most for the bounds of [`PostgresConfig`].
+    pub fn postgres(
+        config: PostgresConfig,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Kv, OpenError> {
+        Ok(Kv { engine: Engine::Postgres(Arc::new(postgres::open(config, clock, entropy)?)) })
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn on_simulated(simulated: Simulated) -> Kv {
+        Kv { engine: Engine::Simulated(Arc::new(simulated)) }
     }
 
     /// Runs a transaction: all that `f` writes, or nothing.
@@ -67,7 +92,9 @@ impl Kv {
     {
         match &self.engine {
             Engine::Memory(memory) => memory.transact(durability, f),
-            Engine::Redb(redb) => redb.transact(durability, f).await,
+            Engine::Redb(front) | Engine::Postgres(front) => front.transact(durability, f).await,
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => simulated.transact(durability, f).await,
         }
     }
 
@@ -83,7 +110,9 @@ impl Kv {
     {
         match &self.engine {
             Engine::Memory(memory) => memory.view(f),
-            Engine::Redb(redb) => redb.view(f).await,
+            Engine::Redb(front) | Engine::Postgres(front) => front.view(f).await,
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => simulated.view(f).await,
         }
     }
 
@@ -96,7 +125,12 @@ impl Kv {
                 memory.close();
                 Ok(())
             }
-            Engine::Redb(redb) => redb.close().await,
+            Engine::Redb(front) | Engine::Postgres(front) => front.close().await,
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => {
+                simulated.close();
+                Ok(())
+            }
         }
     }
 
@@ -104,7 +138,9 @@ impl Kv {
     pub fn stats(&self) -> Stats {
         match &self.engine {
             Engine::Memory(memory) => memory.stats(),
-            Engine::Redb(redb) => redb.stats(),
+            Engine::Redb(front) | Engine::Postgres(front) => front.stats(),
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => simulated.stats(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How large a transaction may be, the same on every engine.
 
-/// The longest key that can be stored.
-pub const MAX_KEY_BYTES: usize = 4 << 10;
+/// The longest key that can be stored. PostgreSQL's indexes take keys up to 2.6 KiB.
+pub const MAX_KEY_BYTES: usize = 2 << 10;
 /// The longest value that can be stored.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// How many keys one transaction may write.

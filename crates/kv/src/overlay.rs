@@ -14,7 +14,7 @@ pub(crate) enum Change {
 }
 
 /// The last change of each key, in key order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Overlay {
     changes: BTreeMap<Bytes, Change>,
     bytes: usize,

@@ -13,7 +13,7 @@ pub struct KeyRange {
 }
 
 /// The order in which a scan meets the keys of its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// From the smallest key up.
     Forward,

@@ -25,6 +25,18 @@ pub(crate) trait Source {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, StorageFailure>;
+
+    /// Walks for someone who breaks off after some `limit` entries: an engine that fetches entries
+    /// over a network fetches no more than that at once.
+    fn walk_up_to(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        _limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, StorageFailure> {
+        self.walk(range, direction, visit)
+    }
 }
 
 /// The first `limit` entries of `range`.
@@ -39,7 +51,7 @@ pub(crate) fn collect(
         return Ok(entries);
     }
     // Broken off or not, what was collected is the answer.
-    let _ = source.walk(range, direction, &mut |key, value| {
+    let _ = source.walk_up_to(range, direction, limit, &mut |key, value| {
         entries.push((key, value));
         if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -62,15 +74,25 @@ impl Source for Layered<'_> {
         }
     }
 
-    /// Merges two ordered sequences; where both have a key, the overlay wins.
     fn walk(
         &self,
         range: &KeyRange,
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, StorageFailure> {
+        self.walk_up_to(range, direction, usize::MAX, visit)
+    }
+
+    /// Merges two ordered sequences; where both have a key, the overlay wins.
+    fn walk_up_to(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, StorageFailure> {
         let mut changes = self.overlay.range(range, direction).peekable();
-        let merged = self.base.walk(range, direction, &mut |key, value| {
+        let merged = self.base.walk_up_to(range, direction, limit, &mut |key, value| {
             while let Some((changed, change)) =
                 changes.next_if(|(changed, _)| direction.compare(changed, &key) == Ordering::Less)
             {

@@ -17,8 +17,10 @@ pub struct Stats {
     pub commits: u64,
     /// Commits that waited for an fsync.
     pub synced_commits: u64,
-    /// How often a storage error made the store reopen its file.
+    /// How often a storage error made the store reopen its file, or connect again.
     pub reopens: u64,
+    /// Commits that were done again, because another handle of the same store came in between.
+    pub conflicts: u64,
     /// Transactions in the queue at this moment.
     pub waiting: usize,
 }
@@ -32,6 +34,7 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     synced_commits: AtomicU64,
     reopens: AtomicU64,
+    conflicts: AtomicU64,
 }
 
 impl Counters {
@@ -60,6 +63,10 @@ impl Counters {
         add_one(&self.reopens);
     }
 
+    pub(crate) fn conflicted(&self) {
+        add_one(&self.conflicts);
+    }
+
     pub(crate) fn stats(&self, waiting: usize) -> Stats {
         Stats {
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -68,6 +75,7 @@ impl Counters {
             commits: self.commits.load(Ordering::Relaxed),
             synced_commits: self.synced_commits.load(Ordering::Relaxed),
             reopens: self.reopens.load(Ordering::Relaxed),
+            conflicts: self.conflicts.load(Ordering::Relaxed),
             waiting,
         }
     }

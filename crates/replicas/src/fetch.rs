@@ -19,6 +19,8 @@ use futures_util::{Stream, StreamExt, stream};
 use crate::replica::{CopyError, CopyRead, Frame, Replicas};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+/// Longest wait for the end of an answer whose blocks have all come: no more than a new connection would cost.
+const END_BOUND: Duration = Duration::from_millis(100);
 
 /// A chunk could not be read from any of its copies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +139,7 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<Run>, FetchError> {
         loop {
             if self.position == self.blocks.end() {
+                self.read_to_end().await;
                 match self.finish() {
                     Finish::Done(last) => return Ok(last),
                     Finish::Again => continue,
@@ -166,6 +169,13 @@ impl Reading {
                 self.passed_on = true;
                 return Ok(ready);
             }
+        }
+    }
+
+    /// Waits for the end behind the last block: a connection whose answer was read to its end can be used again.
+    async fn read_to_end(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            let _ = self.fetch.clock.timeout(END_BOUND, open.read.frames.next()).await;
         }
     }
 

@@ -7,8 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt;
+use hyper_util::client::legacy::connect::{Connect, Connection, HttpConnector};
+use hyper_util::client::legacy::{self as client, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tower::Service;
 use tower::util::{BoxCloneSyncService, ServiceExt, service_fn};
 
 use crate::{Owned, Spawner};
@@ -31,11 +37,18 @@ pub struct InvalidAddress {
 
 /// Turns addresses into channels.
 pub trait Dial: Send + Sync + fmt::Debug {
-    /// A channel to the service at `address`. Does not wait for a connection.
+    /// A channel for gRPC to the service at `address`. Does not wait for a connection.
     ///
     /// # Errors
     /// [`InvalidAddress`] when the text is no address.
     fn dial(&self, address: &str) -> Result<PeerChannel, InvalidAddress>;
+
+    /// A channel for plain HTTP/1.1: one request at a time on each connection. Requests name a path alone. Does not wait
+    /// for a connection.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] when the text is no address.
+    fn dial_http1(&self, address: &str) -> Result<PeerChannel, InvalidAddress>;
 }
 
 /// Cheap handle to a [`Dial`].
@@ -50,13 +63,24 @@ const CONNECT_BOUND: Duration = Duration::from_secs(3);
 /// A connection that is quiet for this long is probed, so that a peer that is cut off is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// How a connection is made; turned around in a simulation.
-type Connect = dyn Fn(Endpoint) -> Channel + Send + Sync;
+/// An HTTP/1.1 connection that is not used is closed after this: before the service at its other end does.
+const HTTP1_IDLE: Duration = Duration::from_secs(10);
+/// HTTP/1.1 connections to one peer that are kept for later.
+const HTTP1_KEPT: usize = 16;
+/// Read buffer of an HTTP/1.1 connection: how much of a body arrives in one piece.
+const HTTP1_READ_BYTES: usize = 1 << 20;
+
+/// Makes a gRPC channel that connects when first used.
+type ConnectGrpc = dyn Fn(&Endpoint) -> Channel + Send + Sync;
+/// Makes a client with connections of its own.
+type ConnectHttp1 = dyn Fn() -> Http1 + Send + Sync;
+type Http1 = BoxCloneSyncService<Request<Body>, Response<Incoming>, client::Error>;
 
 /// Dials over the network.
 pub struct NetworkDial {
     channels_per_peer: usize,
-    connect: Box<Connect>,
+    grpc: Box<ConnectGrpc>,
+    http1: Box<ConnectHttp1>,
 }
 
 impl fmt::Debug for NetworkDial {
@@ -68,38 +92,81 @@ impl fmt::Debug for NetworkDial {
 }
 
 impl NetworkDial {
-    /// TCP. One connection is one task on one core, so a peer gets several.
+    /// TCP. One connection is one task on one core, so gRPC gets several to each peer.
     pub fn tcp(channels_per_peer: usize) -> Self {
-        Self::with(channels_per_peer, |endpoint| endpoint.connect_lazy())
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_BOUND));
+        Self::with(channels_per_peer, connector)
     }
 
-    /// Another network: `connect` makes a channel that connects when first used.
-    pub fn with(
-        channels_per_peer: usize,
-        connect: impl Fn(Endpoint) -> Channel + Send + Sync + 'static,
-    ) -> Self {
-        Self { channels_per_peer: channels_per_peer.max(1), connect: Box::new(connect) }
+    /// Another network, such as a simulated one.
+    pub fn with<C>(channels_per_peer: usize, connector: C) -> Self
+    where
+        C: Service<Uri> + Clone + Send + Sync + 'static,
+        C::Response: rt::Read + rt::Write + Connection + Unpin + Send + 'static,
+        C::Error: std::error::Error + Send + Sync + 'static,
+        C::Future: Unpin + Send + 'static,
+    {
+        let http1 = connector.clone();
+        Self {
+            channels_per_peer: channels_per_peer.max(1),
+            grpc: Box::new(move |endpoint| endpoint.connect_with_connector_lazy(connector.clone())),
+            http1: Box::new(move || BoxCloneSyncService::new(http1_client(http1.clone()))),
+        }
     }
+}
+
+fn http1_client<C>(connector: C) -> Client<C, Body>
+where
+    C: Connect + Clone,
+{
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(HTTP1_IDLE)
+        .pool_max_idle_per_host(HTTP1_KEPT)
+        .http1_max_buf_size(HTTP1_READ_BYTES)
+        .build(connector)
 }
 
 impl Dial for NetworkDial {
     fn dial(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
-        let invalid = || InvalidAddress { address: address.to_owned() };
-        let uri: Uri = address.parse().map_err(|_| invalid())?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            return Err(invalid());
-        }
-        let endpoint = Endpoint::from(uri)
+        let endpoint = Endpoint::from(peer_uri(address)?)
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_BOUND)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
-        let channels: Vec<_> =
-            (0..self.channels_per_peer).map(|_| (self.connect)(endpoint.clone())).collect();
-        Ok(in_turns(channels))
+        Ok(in_turns((0..self.channels_per_peer).map(|_| (self.grpc)(&endpoint)).collect()))
     }
+
+    fn dial_http1(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
+        let (peer, client) = (peer_uri(address)?, (self.http1)());
+        Ok(BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
+            let (client, uri) = (client.clone(), at_peer(&peer, request.uri()));
+            async move {
+                *request.uri_mut() = uri.map_err(|error| PeerError(error.into()))?;
+                let answer = client.oneshot(request).await;
+                let answer = answer.map_err(|error| PeerError(error.into()))?;
+                Ok(answer.map(Body::new))
+            }
+        })))
+    }
+}
+
+fn peer_uri(address: &str) -> Result<Uri, InvalidAddress> {
+    let uri = address.parse::<Uri>().ok();
+    let usable = |uri: &Uri| uri.scheme_str() == Some("http") && uri.host().is_some();
+    uri.filter(usable).ok_or_else(|| InvalidAddress { address: address.to_owned() })
+}
+
+/// The path and query of `request` at `peer`.
+fn at_peer(peer: &Uri, request: &Uri) -> Result<Uri, http::uri::InvalidUriParts> {
+    let mut parts = peer.clone().into_parts();
+    parts.path_and_query = request.path_and_query().cloned();
+    Uri::from_parts(parts)
 }
 
 /// Gives each request to the next channel.
@@ -132,15 +199,21 @@ impl LocalDial {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.insert(address.into(), (routes, spawner));
     }
+
+    fn service(&self, address: &str) -> Option<PeerChannel> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let (routes, spawner) = services.get(address)?;
+        Some(local(routes.clone(), spawner.clone()))
+    }
 }
 
 impl Dial for LocalDial {
     fn dial(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
-        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        match services.get(address) {
-            Some((routes, spawner)) => Ok(local(routes.clone(), spawner.clone())),
-            None => self.others.dial(address),
-        }
+        self.service(address).map_or_else(|| self.others.dial(address), Ok)
+    }
+
+    fn dial_http1(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
+        self.service(address).map_or_else(|| self.others.dial_http1(address), Ok)
     }
 }
 

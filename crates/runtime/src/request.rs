@@ -10,12 +10,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use cairn_proto::REQUEST_ID;
 use futures_util::FutureExt;
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use tonic::Status;
 use tracing::Instrument;
+use tracing::field::Empty;
 
-use crate::{Clock, Entropy};
+use crate::{Clock, Entropy, trace};
 
 /// The id under which a request is found in the logs of all services. An extension of every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +76,12 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let grpc = is_grpc(request.headers());
     let deadline = deadline(request.headers()).filter(|_| grpc);
     let span = tracing::info_span!(
-        "request", service = guard.service, id = %id, method = %request.method(),
-        path = request.uri().path(),
+        "request", service = guard.service, request_id = %id, method = %request.method(),
+        path = request.uri().path(), otel.name = name(&request, grpc), otel.kind = "server",
+        status = Empty, grpc_status = Empty,
+        otel.status_code = Empty, otel.status_description = Empty,
     );
+    trace::continue_trace(&span, request.headers());
     request.extensions_mut().insert(id.clone());
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
     let answer = match deadline {
@@ -89,22 +93,36 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         Some(Err(panic)) => {
             let panic = panic_text(&*panic);
             span.in_scope(|| tracing::error!(panic, "request panicked"));
-            failed(grpc, &Status::internal("internal error: report it with the request id"))
+            failed(grpc, &id, &Status::internal("internal error: report it with the request id"))
         }
-        None => failed(grpc, &Status::deadline_exceeded("the deadline of the request has passed")),
+        None => {
+            failed(grpc, &id, &Status::deadline_exceeded("the deadline of the request has passed"))
+        }
     };
     if let Ok(id) = id.as_str().parse() {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response
+    trace::answered(&span, response)
 }
 
-fn failed(grpc: bool, status: &Status) -> Response {
+/// A span's name, one of few: the call of gRPC, the method of HTTP.
+fn name(request: &Request, grpc: bool) -> &str {
+    if grpc { request.uri().path().trim_start_matches('/') } else { request.method().as_str() }
+}
+
+fn failed(grpc: bool, id: &RequestId, status: &Status) -> Response {
     if grpc {
         return status.clone().into_http();
     }
-    let mut response = Response::new(status.message().to_owned().into());
+    // RFC 9457. Neither the message nor an id holds what JSON would have to escape.
+    let problem = format!(
+        r#"{{"type":"urn:cairn:problem:internal","title":"Internal Server Error","status":500,"detail":"{}","request_id":"{id}"}}"#,
+        status.message(),
+    );
+    let mut response = Response::new((problem + "\n").into());
     *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    let json = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
 

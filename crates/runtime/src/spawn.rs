@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tracing::Instrument;
 
 /// Spawns tasks on one runtime. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,22 +28,28 @@ impl Spawner {
         Self(Handle::current())
     }
 
-    /// Starts a task; dropping the handle detaches it.
+    /// Runs `work` on this thread, within the runtime: for what spawns tasks of its own when it is made.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.0.enter();
+        work()
+    }
+
+    /// Starts a task; dropping the handle detaches it. It goes on with the span of whoever starts it.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.0.spawn(future)
+        self.0.spawn(future.in_current_span())
     }
 
-    /// Starts a task that belongs to `tasks`, and ends with it.
+    /// Starts a task that belongs to `tasks`, and ends with it; its span is as for [`Self::spawn`].
     pub fn spawn_in<T, F>(&self, tasks: &mut JoinSet<T>, future: F)
     where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        tasks.spawn_on(future, &self.0);
+        tasks.spawn_on(future.in_current_span(), &self.0);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_chain::disk::memory::{Loss, MemoryDisk};
+use cairn_chain::disk::memory::{Loss, Losses, MemoryDisk};
+use cairn_kv::simulated::{Odds, SimulatedStore};
 use turmoil::Sim;
 
 use super::machine::Machine;
@@ -76,6 +77,7 @@ pub struct Control {
     machines: BTreeMap<String, Machine>,
     nodes: BTreeMap<String, DiskSlot>,
     orders: Arc<Mutex<VecDeque<Order>>>,
+    store: SimulatedStore,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,9 +85,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Control {
-    pub(super) fn new(log: EventLog) -> Self {
+    pub(super) fn new(log: EventLog, store: SimulatedStore) -> Self {
         let (machines, nodes) = (BTreeMap::new(), BTreeMap::new());
-        Self { log, in_flight: InFlight::default(), machines, nodes, orders: Arc::default() }
+        Self { log, in_flight: InFlight::default(), machines, nodes, orders: Arc::default(), store }
     }
 
     pub(super) fn add(&mut self, machine: Machine) -> Machine {
@@ -107,6 +109,30 @@ impl Control {
     /// Chunks that are being written.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.clone()
+    }
+
+    /// Makes the master's store fail now and then, or never.
+    pub fn store_fails(&self, now_and_then: bool) {
+        let faulty = Odds { conflict: 10, failure: 400, unknown: 150, busy: 400, pauses: 2 };
+        self.store.set_odds(if now_and_then { faulty } else { Odds::default() });
+    }
+
+    /// The master's store.
+    pub fn store(&self) -> SimulatedStore {
+        self.store.clone()
+    }
+
+    /// Counts what crashes of disks and store took, among the faults.
+    pub(crate) fn count_losses(&self) {
+        for disk in self.nodes.values() {
+            let Losses { names, pages, torn } = lock(disk).losses();
+            self.log.count("unsynced name lost", names);
+            self.log.count("unsynced page lost", pages);
+            self.log.count("file torn", torn);
+        }
+        for (kind, count) in self.store.struck() {
+            self.log.count(kind, count);
+        }
     }
 
     /// Hosts of the storage nodes.
@@ -141,6 +167,18 @@ impl Control {
             machine.kill();
         }
         lock(&self.orders).push_back(order);
+    }
+
+    /// The disk of `host` takes so many changes more, and then fails: the moment at which its machine loses power.
+    pub fn stop_disk_after(&self, host: &str, changes: u64) {
+        if let Some(disk) = self.nodes.get(host) {
+            lock(disk).stop_after(changes);
+        }
+    }
+
+    /// Whether the disk of `host` has failed.
+    pub fn disk_has_stopped(&self, host: &str) -> bool {
+        self.nodes.get(host).is_some_and(|disk| lock(disk).is_off())
     }
 
     /// Ends what [`Self::cut`] began.
@@ -185,6 +223,13 @@ impl Control {
 
     fn stop(&self, sim: &mut Sim<'_>, host: &str, loss: Loss) {
         sim.crash(host);
+        if host == MASTER {
+            let lost = self.store.crash();
+            self.log.note(
+                "FAULT",
+                format_args!("the master's store lost {lost} buffered transactions"),
+            );
+        }
         if let Some(disk) = self.nodes.get(host) {
             let mut disk = lock(disk);
             *disk = disk.crash(loss);

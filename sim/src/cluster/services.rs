@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use cairn_api_gateway::{Config as GatewayConfig, Gateway, GatewayMetrics, Seams as GatewaySeams};
 use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams};
-use cairn_chunk_master::{Config as MasterConfig, Seams as MasterSeams};
+use cairn_chunk_master::{ChunkMaster, Config as MasterConfig, Seams as MasterSeams, build};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::liveness::LivenessBounds;
-use cairn_kv::Kv;
-use cairn_runtime::grpc::{GrpcServices, Health};
+use cairn_kv::simulated::SimulatedStore;
+use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::request::Guard;
 use cairn_runtime::{Drain, Drained, ServeLimits, serve};
 use cairn_storage_node::{Config as NodeConfig, NodeIdentity, Seams as NodeSeams, StorageNode};
+use cairn_transport::Transport;
 use prometheus_client::registry::Registry;
 
 use super::control::DiskSlot;
@@ -73,7 +74,7 @@ async fn serving(healths: &[Health]) {
 pub(super) struct MasterHost {
     pub(super) machine: Machine,
     pub(super) config: MasterConfig,
-    pub(super) kv: Kv,
+    pub(super) store: SimulatedStore,
 }
 
 impl MasterHost {
@@ -82,14 +83,7 @@ impl MasterHost {
     }
 
     async fn serve(self, life: Life) -> turmoil::Result {
-        let seams = MasterSeams {
-            clock: life.clock.clone(),
-            entropy: life.entropy.clone(),
-            spawner: life.spawner.clone(),
-            dialer: life.network.dialer(),
-        };
-        let master = cairn_chunk_master::build(self.config, self.kv, seams);
-        master.start().await?;
+        let master = self.start(&life).await;
         let calls = GrpcServices::new().with(master.master_service());
         let (calls, calls_health) = calls.build(life.guard("master"));
         let admin = GrpcServices::new().with(master.admin_service());
@@ -103,6 +97,27 @@ impl MasterHost {
             life.serve(listeners.1, admin, drain.watch()),
         );
         Ok(())
+    }
+}
+
+impl MasterHost {
+    /// A master whose store fails as it starts ends; whoever looks after the machine starts it again.
+    async fn start(&self, life: &Life) -> ChunkMaster {
+        const AGAIN: Duration = Duration::from_millis(200);
+        loop {
+            let seams = MasterSeams {
+                clock: life.clock.clone(),
+                entropy: life.entropy.clone(),
+                spawner: life.spawner.clone(),
+                dialer: life.network.dialer(),
+            };
+            let master = build(self.config.clone(), self.store.open(), seams);
+            match master.start().await {
+                Ok(()) => return master,
+                Err(error) => tracing::warn!(target: "cairn", %error, "the master does not start"),
+            }
+            life.clock.sleep(AGAIN).await;
+        }
     }
 }
 
@@ -153,7 +168,8 @@ impl NodeHost {
         };
         let node = StorageNode::build(config, store, seams, &mut Registry::default())?;
         let chunks = GrpcServices::new().with(node.chunks_service());
-        let (routes, health) = chunks.build(life.guard("node"));
+        let (grpc, health) = chunks.build(life.guard("node"));
+        let routes = beside_http(grpc, node.lane(life.guard("node")));
         node.start();
         serving(&[health]).await;
         life.serve(listener, routes, drain.watch()).await;
@@ -165,6 +181,7 @@ impl NodeHost {
 pub(super) struct GatewayHost {
     pub(super) machine: Machine,
     pub(super) chunk_bytes: u64,
+    pub(super) transport: Transport,
 }
 
 impl GatewayHost {
@@ -175,6 +192,7 @@ impl GatewayHost {
     async fn serve(self, life: Life) -> turmoil::Result {
         let mut config = GatewayConfig::with_master(format!("http://{MASTER}:{MASTER_PORT}"));
         // A body that is longer than one chunk and does not say so is one of unknown length.
+        config.transport = self.transport;
         config.upload.gather_bytes = self.chunk_bytes;
         config.upload.body_idle = CLIENT_IDLE;
         let drain = Drain::default();

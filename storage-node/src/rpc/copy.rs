@@ -6,14 +6,13 @@ use cairn_chain::{ChunkEnd, WriteError};
 use cairn_core::copies::{CopyReceipt, Place};
 use cairn_core::digest::{ChunkHash, ChunkHasher};
 use cairn_core::ids::ChunkId;
-use cairn_proto::v1::chunks_client::ChunksClient;
-use cairn_proto::v1::read_chunk_response::Part;
-use cairn_proto::v1::{
-    ChunkData, CopyChunkRequest, ReadChunkRequest, ReadChunkResponse, ReadHeader,
-};
-use cairn_proto::{InvalidField, MAX_MESSAGE_BYTES, Reason, RemoteError, WireError, convert};
-use cairn_runtime::{BlockingError, InvalidAddress};
-use tonic::{Status, Streaming};
+use cairn_core::range::ByteRange;
+use cairn_proto::v1::CopyChunkRequest;
+use cairn_proto::{InvalidField, Reason, WireError, convert};
+use cairn_replicas::{CopyError, CopyRead, Frame};
+use cairn_runtime::{BlockingError, InvalidAddress, RequestId};
+use cairn_transport::Peer;
+use futures_util::StreamExt;
 
 use crate::error;
 use crate::node::{Node, NotAdmitted};
@@ -28,7 +27,7 @@ pub(crate) enum CopyRefused {
     #[error("source.address: {0}")]
     Address(#[from] InvalidAddress),
     #[error("the source: {0}")]
-    Source(RemoteError),
+    Source(CopyError),
     #[error("the source sent nothing for {0:?}")]
     Stalled(Duration),
     #[error("the source does not hold the chunk as it should be: {0}")]
@@ -46,7 +45,7 @@ impl WireError for CopyRefused {
             Self::NotAdmitted(NotAdmitted::Busy(_)) => Reason::Busy,
             Self::NotAdmitted(NotAdmitted::Stopping) => Reason::Stopping,
             Self::Address(_) => Reason::InvalidField,
-            Self::Source(error) => error.reason,
+            Self::Source(error) => of_source(error),
             Self::Stalled(_) => Reason::Unreachable,
             Self::Mismatch(_) => Reason::ChunkCorrupt,
             Self::Store(error) => error::of_write(error),
@@ -68,9 +67,14 @@ impl From<WriteError> for CopyRefused {
     }
 }
 
-impl From<Status> for CopyRefused {
-    fn from(status: Status) -> Self {
-        Self::Source(status.into())
+/// What the source's answer means to the one who asked for the copy.
+fn of_source(error: &CopyError) -> Reason {
+    match error {
+        CopyError::Missing => Reason::ChunkNotFound,
+        CopyError::Corrupt(_) | CopyError::Protocol(_) => Reason::ChunkCorrupt,
+        CopyError::Erased => Reason::ChunkErased,
+        CopyError::Unreachable(_) => Reason::Unreachable,
+        CopyError::Conflict | CopyError::Full | CopyError::SourceBroken => Reason::Unspecified,
     }
 }
 
@@ -100,17 +104,15 @@ impl TryFrom<CopyChunkRequest> for Wanted {
 pub(super) async fn copy(
     node: &Node,
     request: CopyChunkRequest,
+    request_id: &RequestId,
 ) -> Result<CopyReceipt, CopyRefused> {
     let wanted = Wanted::try_from(request)?;
     let _permit = node.admit()?;
     let mut writer = node.store.begin(wanted.chunk, wanted.length).await?;
-    let mut body = open(node, &wanted).await?;
+    let mut source = open(node, &wanted, request_id).await?;
     let mut hasher = ChunkHasher::default();
     let mut received = 0;
-    while let Some(part) = next_part(node, &mut body).await? {
-        let Part::Data(ChunkData { data, block_crcs }) = part else {
-            return Err(CopyRefused::Mismatch("it sent two headers".to_owned()));
-        };
+    while let Some(Frame { data, block_crcs }) = next_frame(node, &mut source).await? {
         received += data.len() as u64;
         let hashed = data.clone();
         let hashing = node.hashing.run(move || {
@@ -132,37 +134,26 @@ pub(super) async fn copy(
 }
 
 /// Asks the source for the whole chunk and compares what it says of it.
-async fn open(node: &Node, wanted: &Wanted) -> Result<Streaming<ReadChunkResponse>, CopyRefused> {
-    let channel = node.dialer.dial(&wanted.source.address)?;
-    let mut client = ChunksClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = ReadChunkRequest {
-        chunk: Some(wanted.chunk.into()),
-        offset: 0,
-        length: 0,
-        grant: wanted.source.grant.clone(),
-    };
+async fn open(
+    node: &Node,
+    wanted: &Wanted,
+    request_id: &RequestId,
+) -> Result<CopyRead, CopyRefused> {
+    let peer = Peer::dial(&*node.dialer, node.config.transport, &wanted.source.address)?;
+    let replica = peer.replica(&wanted.source, request_id);
     let idle = node.config.body_idle;
-    let opened = node.clock.timeout(idle, client.read(request)).await;
-    let mut body = opened.map_err(|_| CopyRefused::Stalled(idle))??.into_inner();
-    match next_part(node, &mut body).await? {
-        Some(Part::Header(ReadHeader { length, hash, offset: 0 }))
-            if length == wanted.length && hash == wanted.hash.0.as_slice() =>
-        {
-            Ok(body)
-        }
-        Some(Part::Header(header)) => {
-            Err(CopyRefused::Mismatch(format!("it says {} bytes", header.length)))
-        }
-        _ => Err(CopyRefused::Mismatch("it sent no header".to_owned())),
+    let read = replica.read(wanted.chunk, ByteRange { offset: 0, length: wanted.length });
+    let opened = node.clock.timeout(idle, read).await.map_err(|_| CopyRefused::Stalled(idle))?;
+    let opened = opened.map_err(CopyRefused::Source)?;
+    match (opened.length, opened.hash, opened.offset) {
+        said if said == (wanted.length, wanted.hash, 0) => Ok(opened),
+        (length, ..) => Err(CopyRefused::Mismatch(format!("it says {length} bytes"))),
     }
 }
 
-async fn next_part(
-    node: &Node,
-    body: &mut Streaming<ReadChunkResponse>,
-) -> Result<Option<Part>, CopyRefused> {
+async fn next_frame(node: &Node, source: &mut CopyRead) -> Result<Option<Frame>, CopyRefused> {
     let idle = node.config.body_idle;
-    let message = node.clock.timeout(idle, body.message()).await;
-    let message = message.map_err(|_| CopyRefused::Stalled(idle))??;
-    Ok(message.and_then(|message| message.part))
+    let frame = node.clock.timeout(idle, source.frames.next()).await;
+    let frame = frame.map_err(|_| CopyRefused::Stalled(idle))?;
+    frame.transpose().map_err(CopyRefused::Source)
 }

@@ -3,15 +3,16 @@
 mod copy;
 mod delete;
 mod list;
-mod read;
+pub(crate) mod read;
 mod stat;
-mod write;
+pub(crate) mod write;
 
 use std::sync::Arc;
 
 use cairn_core::copies::CopyReceipt;
 use cairn_proto::v1::chunks_server::Chunks;
 use cairn_proto::{MAX_FRAME_BYTES, WireError, convert, v1};
+use cairn_runtime::RequestId;
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -51,7 +52,7 @@ impl Chunks for ChunksService {
         &self,
         request: Request<Streaming<v1::WriteChunkRequest>>,
     ) -> Result<Response<v1::WriteChunkResponse>, Status> {
-        let stored = write::write(&self.node, request.into_inner()).await;
+        let stored = write::write(&self.node, &mut request.into_inner()).await;
         self.answer("write", stored.map(write_response))
     }
 
@@ -61,8 +62,11 @@ impl Chunks for ChunksService {
         &self,
         request: Request<v1::ReadChunkRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
-        let opened = read::read(&self.node, request.into_inner()).await;
-        self.answer("read", opened)
+        let opened = match read::Wanted::try_from(request.into_inner()) {
+            Ok(wanted) => read::read(&self.node, wanted).await,
+            Err(error) => Err(error.into()),
+        };
+        self.answer("read", opened.map(read::messages))
     }
 
     async fn stat(
@@ -93,12 +97,14 @@ impl Chunks for ChunksService {
         &self,
         request: Request<v1::CopyChunkRequest>,
     ) -> Result<Response<v1::CopyChunkResponse>, Status> {
-        let copied = copy::copy(&self.node, request.into_inner()).await;
+        let id = request.extensions().get::<RequestId>().cloned();
+        let id = id.unwrap_or_else(|| RequestId::background("copy"));
+        let copied = copy::copy(&self.node, request.into_inner(), &id).await;
         self.answer("copy", copied.map(copy_response))
     }
 }
 
-fn write_response(receipt: CopyReceipt) -> v1::WriteChunkResponse {
+pub(crate) fn write_response(receipt: CopyReceipt) -> v1::WriteChunkResponse {
     v1::WriteChunkResponse {
         node_id: convert::bytes(receipt.node.as_bytes()),
         disk: convert::bytes(receipt.disk.as_bytes()),

@@ -1,5 +1,7 @@
-//! `Chunks.Write`: a header, data in frames, a finish; answered when the copy is durable.
+//! Writing a chunk: a header, data in pieces, a finish; answered when the copy is durable. gRPC and the lane read the
+//! same parts off their wires.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,23 +44,29 @@ impl WireError for WriteRefused {
 }
 
 /// What of a chunk can come.
-enum Part {
+pub(crate) enum Part {
     Header { chunk: ChunkId, reserve: u64 },
     Data { bytes: Bytes, block_crcs: Vec<u32> },
     Finish(ChunkEnd),
 }
 
-pub(super) async fn write(
+/// The parts of a chunk, off the wire. An end before the finish breaks the write off.
+pub(crate) trait Parts: Send {
+    /// The next part; nothing when the body broke off.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Part>, InvalidField>> + Send;
+}
+
+pub(crate) async fn write(
     node: &Node,
-    mut body: Streaming<WriteChunkRequest>,
+    parts: &mut impl Parts,
 ) -> Result<CopyReceipt, WriteRefused> {
     let _permit = node.admit()?;
-    let Part::Header { chunk, reserve } = next_part(node, &mut body).await? else {
+    let Part::Header { chunk, reserve } = next_part(node, parts).await? else {
         return Err(InvalidField::new("part", "the first one must be the header").into());
     };
     let mut writer = node.store.begin(chunk, reserve).await?;
     loop {
-        match next_part(node, &mut body).await? {
+        match next_part(node, parts).await? {
             Part::Header { .. } => {
                 return Err(InvalidField::new("part", "there must be one header").into());
             }
@@ -73,18 +81,20 @@ pub(super) async fn write(
     }
 }
 
-async fn next_part(
-    node: &Node,
-    body: &mut Streaming<WriteChunkRequest>,
-) -> Result<Part, WriteRefused> {
+async fn next_part(node: &Node, parts: &mut impl Parts) -> Result<Part, WriteRefused> {
     let idle = node.config.body_idle;
-    let message = node.clock.timeout(idle, body.message()).await;
-    match message.map_err(|_| WriteRefused::Stalled(idle))? {
-        Ok(Some(message)) => Ok(part(message)?),
-        Ok(None) => Err(WriteRefused::BrokenOff),
-        Err(status) => {
-            tracing::debug!(%status, "the body of a chunk broke off");
-            Err(WriteRefused::BrokenOff)
+    let part = node.clock.timeout(idle, parts.next()).await;
+    part.map_err(|_| WriteRefused::Stalled(idle))??.ok_or(WriteRefused::BrokenOff)
+}
+
+impl Parts for Streaming<WriteChunkRequest> {
+    async fn next(&mut self) -> Result<Option<Part>, InvalidField> {
+        match self.message().await {
+            Ok(message) => message.map(part).transpose(),
+            Err(status) => {
+                tracing::debug!(%status, "the body of a chunk broke off");
+                Ok(None)
+            }
         }
     }
 }
@@ -102,9 +112,13 @@ fn part(message: WriteChunkRequest) -> Result<Part, InvalidField> {
             }
             Ok(Part::Data { bytes: data, block_crcs })
         }
-        WirePart::Finish(WriteFinish { length, hash, last_block_crc }) => {
-            let hash = convert::chunk_hash(&hash)?;
-            Ok(Part::Finish(ChunkEnd { length, hash, last_block_crc }))
-        }
+        WirePart::Finish(finish) => Ok(Part::Finish(end(&finish)?)),
     }
+}
+
+/// Reads the end of a chunk.
+pub(crate) fn end(finish: &WriteFinish) -> Result<ChunkEnd, InvalidField> {
+    let WriteFinish { length, hash, last_block_crc } = finish;
+    let hash = convert::chunk_hash(hash)?;
+    Ok(ChunkEnd { length: *length, hash, last_block_crc: *last_block_crc })
 }

@@ -12,6 +12,8 @@ use cairn_proto::v1::chunks_server::ChunksServer;
 use cairn_proto::v1::write_chunk_request::Part;
 use cairn_proto::v1::{self, ChunkData, WriteChunkRequest, WriteFinish, WriteHeader};
 use cairn_proto::{MAX_FRAME_BYTES, convert};
+use cairn_runtime::grpc::{GrpcServices, beside_http};
+use cairn_runtime::request::Guard;
 use cairn_runtime::{Blocking, Clock, Drain, Entropy, LocalDial, NetworkDial, Spawner};
 use cairn_storage_node::{ChunksService, Config, NodeIdentity, Seams, StorageNode};
 use prometheus_client::registry::Registry;
@@ -76,6 +78,19 @@ impl Harness {
     pub(crate) fn client(&self) -> ChunksClient<ChunksServer<ChunksService>> {
         ChunksClient::new(self.node.chunks_service())
             .max_decoding_message_size(cairn_proto::MAX_MESSAGE_BYTES)
+    }
+
+    /// What the node serves on its port: gRPC and the lane.
+    pub(crate) fn routes(&self) -> axum::Router {
+        let guard = Guard { service: "node", clock: Clock::system(), entropy: Entropy::seeded(4) };
+        let (grpc, _) = GrpcServices::new().with(self.node.chunks_service()).build(guard.clone());
+        beside_http(grpc, self.node.lane(guard))
+    }
+
+    /// The one chunk's file.
+    pub(crate) fn chunk_file(&self) -> String {
+        let files = self.disk.files();
+        files.into_iter().find(|path| path.starts_with("chunks/")).expect("a chunk")
     }
 
     pub(crate) fn is_empty(&self) -> bool {

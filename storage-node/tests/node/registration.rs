@@ -117,6 +117,11 @@ not_of_nodes! {
     list_objects(v1::ListObjectsRequest) -> v1::ListObjectsResponse;
     delete_object(v1::DeleteObjectRequest) -> v1::DeleteObjectResponse;
     report_copies(v1::ReportCopiesRequest) -> v1::ReportCopiesResponse;
+    make_bucket(v1::MakeBucketRequest) -> v1::MakeBucketResponse;
+    stat_bucket(v1::StatBucketRequest) -> v1::StatBucketResponse;
+    find_buckets(v1::FindBucketsRequest) -> v1::FindBucketsResponse;
+    change_bucket(v1::ChangeBucketRequest) -> v1::ChangeBucketResponse;
+    remove_bucket(v1::RemoveBucketRequest) -> v1::RemoveBucketResponse;
 }
 
 async fn node_and_master() -> (Harness, FakeMaster) {

@@ -13,7 +13,6 @@ use cairn_proto::{MAX_FRAME_BYTES, Reason, RemoteError};
 use cairn_runtime::Spawner;
 use prometheus_client::encoding::text::encode;
 use tokio_stream::StreamExt;
-use tonic::service::Routes;
 use tonic::{Response, Status};
 
 use crate::harness::{Harness, chunk, data, finish, header, id_bytes, reading, writing};
@@ -181,9 +180,7 @@ async fn a_node_that_is_told_to_stop_takes_no_more_and_closes_its_store() {
 async fn a_corrupt_block_ends_the_stream_and_is_counted() {
     let node = Harness::new(|_| {}).await;
     write(&node, writing(chunk(0), MAX_FRAME_BYTES * 2)).await.unwrap();
-    let files = node.disk.files().into_iter();
-    let mut files = files.filter(|path| path.starts_with("chunks/"));
-    let file = files.next().unwrap();
+    let file = node.chunk_file();
     node.disk.edit(&file, |file| file[MAX_FRAME_BYTES + 5] ^= 1);
     let mut stream = node.client().read(reading(chunk(0))).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
@@ -275,8 +272,7 @@ fn copying(length: usize, address: &str) -> v1::CopyChunkRequest {
 /// Two nodes; the first knows the second as `http://source:7100`.
 async fn two_nodes() -> (Harness, Harness) {
     let (node, source) = (Harness::new(|_| {}).await, Harness::new(|_| {}).await);
-    let routes = Routes::new(source.node.chunks_service()).into_axum_router();
-    node.dial.add("http://source:7100", routes, Spawner::current());
+    node.dial.add("http://source:7100", source.routes(), Spawner::current());
     (node, source)
 }
 
@@ -315,9 +311,7 @@ async fn a_copy_that_cannot_be_proven_is_refused_and_nothing_is_stored() {
         assert_eq!(reason(client.copy(request.clone()).await), expected, "{request:?}");
         assert!(node.is_empty(), "{request:?} left something");
     }
-    let files = source.disk.files().into_iter();
-    let mut files = files.filter(|path| path.starts_with("chunks/"));
-    let file = files.next().unwrap();
+    let file = source.chunk_file();
     source.disk.edit(&file, |file| file[5] ^= 1);
     assert_eq!(reason(client.copy(copying(1000, from)).await), Reason::ChunkCorrupt);
     assert!(node.is_empty());

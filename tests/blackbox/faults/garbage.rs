@@ -8,6 +8,7 @@ use std::time::Duration;
 use cairn_proto::v1::chunks_server::{Chunks, ChunksServer};
 use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::v1::{self, NodeInfo};
+use cairn_transport::lane;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,8 +29,9 @@ fn path(nth: u64) -> String {
 }
 
 /// Four nodes, files on all of them, and the first node dead.
-async fn with_a_dead_node() -> (Parts, NodeInfo) {
-    let mut parts = PartsPlan::new(4, 2).chunk_size(CHUNK).start().await;
+async fn with_a_dead_node(transport: &'static str) -> (Parts, NodeInfo) {
+    let plan = PartsPlan::new(4, 2).chunk_size(CHUNK).transport(transport);
+    let mut parts = plan.start().await;
     for nth in 0..FILES {
         parts.edge.http().put(&path(nth), file(nth)).await.expect(201);
     }
@@ -83,35 +85,68 @@ async fn goes_on(parts: &Parts, node: NodeInfo) {
     beats.abort();
 }
 
-/// Reads a little and answers what no node would, in several ways.
-async fn babble(mut stream: TcpStream, nth: usize) {
-    const ANSWERS: [&[u8]; 4] = [
+/// What no node would answer, in several ways.
+fn nonsense() -> Vec<Vec<u8>> {
+    let raw: [&[u8]; 4] = [
         b"\0\xff\xfe\x80 this is no protocol at all \r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
         // An empty SETTINGS frame, as a server of HTTP/2 begins, and then noise.
         b"\0\0\0\x04\0\0\0\0\0\xde\xad\xbe\xef\xde\xad\xbe\xef\xde\xad\xbe\xef",
         b"",
     ];
-    let mut head = [0; 256];
-    let _ = stream.read(&mut head).await;
-    let _ = stream.write_all(ANSWERS[nth % ANSWERS.len()]).await;
+    raw.map(<[u8]>::to_vec).into()
 }
 
-#[tokio::test]
-async fn a_node_that_speaks_no_known_protocol_is_survived() {
-    let (parts, node) = with_a_dead_node().await;
+/// Frames of the lane, each of them a lie.
+fn lies() -> Vec<Vec<u8>> {
+    let stranger = bytes::Bytes::from_static(&[9; 16]);
+    let receipt = v1::WriteChunkResponse { node_id: stranger.clone(), disk: stranger };
+    let header = v1::ReadHeader { length: CHUNK, hash: vec![7; 32].into(), offset: 0 };
+    let data = [&lane::data(1000, vec![1])[..], &[0; 1000]].concat();
+    let bodies = [
+        lane::receipt(receipt).to_vec(),
+        [&lane::read_header(header)[..], &data].concat(),
+        data,
+        b"\xff\xff\xff\xff".to_vec(),
+        Vec::new(),
+    ];
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\n\r\n", lane::MEDIA_TYPE);
+    bodies.map(|body| [head.as_bytes(), &body].concat()).into()
+}
+
+/// Reads a little and answers.
+async fn babble(mut stream: TcpStream, answer: &[u8]) {
+    let mut head = [0; 256];
+    let _ = stream.read(&mut head).await;
+    let _ = stream.write_all(answer).await;
+}
+
+async fn is_survived(answers: Vec<Vec<u8>>) {
+    let (parts, node) = with_a_dead_node("lane").await;
     let listener = TcpListener::bind(parts.node_address(0)).await.expect("the dead node's port");
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let babbler = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
-            tokio::spawn(babble(stream, counted.fetch_add(1, Ordering::Relaxed)));
+            let nth = counted.fetch_add(1, Ordering::Relaxed);
+            let answer = answers[nth % answers.len()].clone();
+            tokio::spawn(async move { babble(stream, &answer).await });
         }
     });
     goes_on(&parts, node).await;
     babbler.abort();
-    assert!(asked.load(Ordering::Relaxed) >= 4, "it must have been asked to show anything");
+    assert!(asked.load(Ordering::Relaxed) >= 5, "it must have been asked to show anything");
+}
+
+#[tokio::test]
+async fn a_node_that_speaks_no_known_protocol_is_survived() {
+    is_survived(nonsense()).await;
+}
+
+#[tokio::test]
+async fn a_node_that_lies_in_the_frames_of_the_lane_is_survived() {
+    is_survived(lies()).await;
 }
 
 /// Speaks the protocol and lies in every answer; counts writes and reads.
@@ -180,7 +215,7 @@ impl Chunks for Liar {
 
 #[tokio::test]
 async fn a_node_that_lies_in_every_answer_is_survived() {
-    let (parts, node) = with_a_dead_node().await;
+    let (parts, node) = with_a_dead_node("grpc").await;
     let address = parts.node_address(0);
     let liar = Liar::default();
     let service = ChunksServer::new(liar.clone());

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use cairn_proto::v1::admin_client::AdminClient;
 use cairn_proto::v1::{
-    Account, ChunkCopies, GetUsageRequest, Limits, ListChunksRequest, ListNodesRequest,
-    ListShortChunksRequest, ListUploadsRequest, NodeInfo, OpenUpload, Scope, ScopeKind,
-    SetQuotaRequest, SweepRequest, SweepResponse,
+    Account, AuditUsageRequest, ChunkCopies, GetUsageRequest, Limits, ListChunksRequest,
+    ListNodesRequest, ListShortChunksRequest, ListUploadsRequest, NodeInfo, OpenUpload, Scope,
+    ScopeKind, SetQuotaRequest, SweepRequest, SweepResponse,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -58,6 +58,12 @@ impl Admin {
             limits: Some(Limits { bytes, objects: None }),
         };
         self.0.set_quota(request).await.expect("SetQuota");
+    }
+
+    /// Numbers of accounts that are not what files and uploads add up to.
+    pub(crate) async fn wrong_accounts(&mut self) -> usize {
+        let answer = self.0.audit_usage(AuditUsageRequest {}).await.expect("AuditUsage");
+        answer.into_inner().differences.len()
     }
 
     pub(crate) async fn sweep(&mut self) -> SweepResponse {

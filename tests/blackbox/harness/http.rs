@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
 use super::content::FRAME;
-use super::{Content, within};
+use super::{Content, documented, within};
 
 /// Longest wait for an answer or a whole body.
 const BOUND_SECONDS: u64 = 300;
@@ -68,6 +68,13 @@ impl Request {
         self
     }
 
+    /// A body of a text.
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        let text = Some(text.to_owned().into()).filter(|text: &Bytes| !text.is_empty());
+        self.body = Sent { text, ..Sent::nothing() };
+        self
+    }
+
     /// A body of known length.
     pub(crate) fn content(mut self, content: Content) -> Self {
         self.body = Sent::of(content);
@@ -99,6 +106,7 @@ impl Request {
             .await
             .map_err(|error| format!("{what}: {error}"))?;
         let (head, body) = response.into_parts();
+        documented::check(&what, head.status.as_u16(), &head.headers);
         Ok(Download { what, status: head.status.as_u16(), headers: head.headers, body })
     }
 
@@ -246,11 +254,13 @@ struct Sent {
     content: Content,
     made: u64,
     announced: bool,
+    /// Instead of the content.
+    text: Option<Bytes>,
 }
 
 impl Sent {
     fn of(content: Content) -> Self {
-        Self { content, made: 0, announced: true }
+        Self { content, made: 0, announced: true, text: None }
     }
 
     fn nothing() -> Self {
@@ -266,6 +276,9 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(text) = self.text.take() {
+            return Poll::Ready(Some(Ok(Frame::data(text))));
+        }
         if self.made == self.content.length {
             return Poll::Ready(None);
         }
@@ -276,11 +289,13 @@ impl Body for Sent {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.announced && self.made == self.content.length
+        self.announced && self.text.is_none() && self.made == self.content.length
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.announced {
+        if let Some(text) = &self.text {
+            SizeHint::with_exact(text.len() as u64)
+        } else if self.announced {
             SizeHint::with_exact(self.content.length - self.made)
         } else {
             SizeHint::default()

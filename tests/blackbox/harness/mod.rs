@@ -2,7 +2,9 @@
 
 mod admin;
 mod client;
+mod collector;
 mod content;
+pub(crate) mod documented;
 mod edge;
 mod grpc;
 mod http;
@@ -11,11 +13,13 @@ mod parts;
 mod process;
 mod raw;
 mod rest;
+mod tools;
 mod up;
 mod wait;
 
 pub(crate) use admin::{Admin, channel};
 pub(crate) use client::{Client, Condition, FileInfo, Listed, Refusal, Stored};
+pub(crate) use collector::{Collector, SeenSpan};
 pub(crate) use content::{Content, Draw, base64, hex, sha256};
 pub(crate) use edge::Edge;
 pub(crate) use grpc::OverGrpc;
@@ -25,5 +29,6 @@ pub(crate) use parts::{Parts, PartsPlan};
 pub(crate) use process::Process;
 pub(crate) use raw::{Cut, Raw, RawAnswer};
 pub(crate) use rest::OverRest;
+pub(crate) use tools::{said, tool, workspace};
 pub(crate) use up::{Up, UpPlan};
 pub(crate) use wait::{eventually, within};

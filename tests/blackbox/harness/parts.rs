@@ -13,12 +13,15 @@ pub(crate) struct PartsPlan {
     nodes: usize,
     copies: usize,
     master_flags: Vec<String>,
+    flags: Vec<String>,
+    transport: &'static str,
 }
 
 impl PartsPlan {
     /// Nodes, each in a zone of its own, and copies of each chunk.
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
-        Self { nodes, copies, master_flags: Vec::new() }
+        let (master_flags, flags) = (Vec::new(), Vec::new());
+        Self { nodes, copies, master_flags, flags, transport: "lane" }
     }
 
     pub(crate) fn chunk_size(self, bytes: u64) -> Self {
@@ -28,6 +31,18 @@ impl PartsPlan {
     pub(crate) fn master_flag(mut self, name: &str, value: impl Display) -> Self {
         let flag = [name.to_owned(), format!("{value}")];
         self.master_flags.extend(flag);
+        self
+    }
+
+    /// An option of every service.
+    pub(crate) fn flag(mut self, name: &str, value: impl Display) -> Self {
+        self.flags.extend([name.to_owned(), format!("{value}")]);
+        self
+    }
+
+    /// How gateways and nodes exchange chunks.
+    pub(crate) fn transport(mut self, transport: &'static str) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -66,7 +81,7 @@ async fn run_master(plan: &PartsPlan, home: &TempDir, port: &mut SocketAddr) -> 
         data.display(),
         plan.copies
     ));
-    arguments.extend(plan.master_flags.iter().cloned());
+    arguments.extend(plan.master_flags.iter().chain(&plan.flags).cloned());
     let process = Process::start("master", &arguments);
     *port = process.announced("master").await;
     let admin = process.announced("admin").await;
@@ -75,16 +90,19 @@ async fn run_master(plan: &PartsPlan, home: &TempDir, port: &mut SocketAddr) -> 
 }
 
 async fn run_node(
+    plan: &PartsPlan,
     at: usize,
     home: &TempDir,
     master: SocketAddr,
     port: &mut SocketAddr,
 ) -> Option<Process> {
     let data = home.path().join(format!("node-{at}"));
-    let arguments = words(&format!(
-        "node --open --data {} --listen {port} --master http://{master} --zone zone-{at}",
-        data.display()
+    let mut arguments = words(&format!(
+        "node --open --data {} --listen {port} --master http://{master} --zone zone-{at} --chunk-transport {}",
+        data.display(),
+        plan.transport
     ));
+    arguments.extend(plan.flags.iter().cloned());
     let process = Process::start(&format!("node {at}"), &arguments);
     *port = process.announced("node").await;
     Some(process)
@@ -98,16 +116,19 @@ async fn run_all(
     let (master, mut edge) = run_master(plan, home, &mut ports.master).await;
     let mut nodes = Vec::new();
     for (at, port) in ports.nodes.iter_mut().enumerate() {
-        nodes.push(run_node(at, home, ports.master, port).await);
+        nodes.push(run_node(plan, at, home, ports.master, port).await);
     }
-    let gateway = run_gateway(ports.master, &mut edge).await;
+    let gateway = run_gateway(plan, ports.master, &mut edge).await;
     (master, nodes, gateway, edge)
 }
 
-async fn run_gateway(master: SocketAddr, edge: &mut Edge) -> Process {
-    let arguments = words(&format!(
-        "gateway --open --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --master http://{master}"
+async fn run_gateway(plan: &PartsPlan, master: SocketAddr, edge: &mut Edge) -> Process {
+    let mut arguments = words(&format!(
+        "gateway --open --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --master http://{master} \
+         --chunk-transport {}",
+        plan.transport
     ));
+    arguments.extend(plan.flags.iter().cloned());
     let gateway = Process::start("gateway", &arguments);
     edge.gateway = gateway.announced("gateway").await;
     Edge::ready(gateway.announced("health").await).await;
@@ -137,6 +158,23 @@ impl Parts {
         self.ports.master
     }
 
+    /// Where the gateway's health and metrics are served.
+    pub(crate) async fn gateway_admin(&self) -> SocketAddr {
+        self.gateway.announced("health").await
+    }
+
+    /// Asks everything to drain and end, edge first, and waits until it has; the exit codes.
+    pub(crate) async fn terminate_all(&mut self) -> Vec<Option<i32>> {
+        let nodes = self.nodes.iter_mut().flatten();
+        let all = [&mut self.gateway].into_iter().chain(nodes).chain([&mut self.master]);
+        let mut codes = Vec::new();
+        for process in all {
+            process.terminate();
+            codes.push(process.ended().await.code());
+        }
+        codes
+    }
+
     /// Where node `at` is reached, or was.
     pub(crate) fn node_address(&self, at: usize) -> SocketAddr {
         self.ports.nodes[at]
@@ -162,12 +200,30 @@ impl Parts {
 
     pub(crate) async fn start_node(&mut self, at: usize) {
         let port = &mut self.ports.nodes[at];
-        self.nodes[at] = run_node(at, &self.home, self.ports.master, port).await;
+        self.nodes[at] = run_node(&self.plan, at, &self.home, self.ports.master, port).await;
+    }
+
+    /// Starts a node on its data at another address, as a container that was made anew.
+    pub(crate) async fn start_node_elsewhere(&mut self, at: usize) {
+        self.ports.nodes[at].set_port(0);
+        self.start_node(at).await;
+    }
+
+    /// Starts a further gateway over the same master.
+    pub(crate) async fn another_gateway(&self) -> (Process, Edge) {
+        let mut edge = self.edge;
+        let gateway = run_gateway(&self.plan, self.ports.master, &mut edge).await;
+        (gateway, edge)
     }
 
     /// Starts the gateway anew, after it was killed.
     pub(crate) async fn start_gateway(&mut self) {
-        self.gateway = run_gateway(self.ports.master, &mut self.edge).await;
+        self.gateway = run_gateway(&self.plan, self.ports.master, &mut self.edge).await;
+    }
+
+    /// All processes that run.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        [&self.gateway, &self.master].into_iter().chain(self.nodes.iter().flatten())
     }
 
     /// Kills everything at once.

@@ -104,6 +104,10 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

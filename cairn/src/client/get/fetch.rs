@@ -119,14 +119,11 @@ fn is_what_was_asked(
 
 #[cfg(test)]
 mod tests {
-    use cairn_core::names::ObjectKey;
-
     use super::*;
 
     #[test]
     fn another_version_or_another_place_is_not_taken() {
-        let key = ObjectKey::new("a").expect("a key");
-        let version = Version { key, length: 10, etag: "e1".to_owned(), sha256: None };
+        let version = crate::client::get::plan::tests::version(10);
         let check = |etag: &str, place: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(ETAG, etag.parse().expect("a header"));

@@ -4,8 +4,8 @@
 //! HEAD or list ─► plan     which segments are missing      DEST.part.json tells what an earlier try has
 //!              ─► fetch    some at a time, If-Match: the version      a replaced file is noticed
 //!              ─► part     written in place to DEST.part
-//!              ─► follow   SHA-256 of what is on disk, from the front, while the rest arrives
-//!              ─► finish   digest compared, fsync, rename to DEST, fsync of the folder
+//!              ─► follow   what is on disk is hashed: each segment's chunks, as it gets whole
+//!              ─► finish   file root compared, fsync, rename to DEST, fsync of the folder
 //! ```
 
 pub(super) mod fetch;
@@ -18,16 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use cairn_core::digest::Sha256;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use self::fetch::fetch;
-use self::follow::follow;
 use self::part::{Part, part_path, state_path};
 use super::args::Get;
 use super::error::{ClientError, Kind};
+use super::proof::{Arrived, Proof, root_of};
 use super::remote::Version;
 use super::{Client, block_on, each, names, remote};
 use crate::human;
@@ -46,6 +45,9 @@ struct Fetched<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     verified: bool,
+    /// What it was compared with: `root` or `sha256`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<&'static str>,
     /// Bytes that an earlier try had left.
     resumed: u64,
 }
@@ -88,7 +90,10 @@ async fn single(client: &Client, args: &Get) -> Result<(Version, PathBuf), Clien
     } else {
         given
     };
-    let found = remote::stat(client, &doing, &key).await?;
+    let found = remote::stat(client, &doing, &key).await.map_err(|error| match error.kind {
+        Kind::NotFound => error.advise_too("a folder is fetched with: cairn get -r"),
+        _ => error,
+    })?;
     Ok((Version::of(&doing, found)?, dest))
 }
 
@@ -132,33 +137,39 @@ async fn get(
 ) -> Result<(), ClientError> {
     client.output.at(version.key.as_str());
     let doing = format!("get {}", version.key);
-    let verify = !args.no_verify;
-    if verify && version.sha256.is_none() {
-        let problem = "the server keeps no SHA-256 of this file, so it cannot be verified";
+    let proof = version.proof.clone().filter(|_| !args.no_verify);
+    if proof.is_none() && !args.no_verify {
+        let problem = "the server tells nothing to compare this file with";
         return Err(ClientError::new(Kind::Mismatch, &doing, problem)
             .advise("--no-verify takes it as it is"));
     }
     let part = client.blocking(&doing, {
         let (doing, version, dest) = (doing.clone(), version.clone(), dest.clone());
         // What nobody verifies is not built upon either.
-        let resume = verify && !args.no_resume;
+        let resume = proof.is_some() && !args.no_resume;
         move || Part::open(&doing, &version, &dest, resume)
     });
     let part = Arc::new(part.await?);
     let resumed = part.bytes_done();
     client.output.here_already(resumed);
-    let arrived = all_segments(client, args, &doing, &version, &part).await;
-    let digest = match arrived {
+    let job = Job { client, doing: &doing, version: &version, part: &part };
+    let arrived = match job.all_segments(args.parallel, proof.as_ref()).await {
         // The part is of a version that is gone.
         Err(error) if matches!(error.kind, Kind::Condition | Kind::NotFound) => {
             let _ = client.blocking(&doing, move || part.discard()).await;
             return Err(error);
         }
+        Err(error) if proof.is_some() => {
+            let part = part_path(&dest);
+            let kept =
+                format!("what is there is kept in {}: run it again to go on", part.display());
+            return Err(error.advise_too(kept));
+        }
         arrived => arrived?,
     };
-    if verify && digest != version.sha256 {
+    if let Some(Err(differs)) = proof.as_ref().zip(arrived).map(|(proof, got)| proof.check(&got)) {
         let _ = client.blocking(&doing, move || part.discard()).await;
-        let problem = "what is on disk is not what was stored: its SHA-256 differs";
+        let problem = format!("what is on disk is not what was stored: {differs}");
         return Err(ClientError::new(Kind::Mismatch, &doing, problem)
             .advise("the part was removed; fetch it again"));
     }
@@ -172,62 +183,98 @@ async fn get(
         length: version.length,
         etag: &version.etag,
         sha256: version.sha256.map(|sha256| sha256.to_string()),
-        verified: verify,
+        verified: proof.is_some(),
+        verified_by: proof.as_ref().map(Proof::id),
         resumed,
     };
     client.output.done(&line, &told)
 }
 
-/// Fetches what is missing, and hashes all of it as it lies on disk; no digest when none is wanted.
-async fn all_segments(
-    client: &Client,
-    args: &Get,
-    doing: &str,
-    version: &Version,
-    part: &Arc<Part>,
-) -> Result<Option<Sha256>, ClientError> {
-    let (advance, front) = watch::channel(part.front());
-    let segments = async {
-        let advance = advance;
-        stream::iter(part.missing())
-            .map(|segment| one_segment(client, doing, version, part, segment))
-            .buffer_unordered(usize::from(args.parallel))
+/// One file on its way.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    client: &'a Client,
+    doing: &'a str,
+    version: &'a Version,
+    part: &'a Arc<Part>,
+}
+
+impl Job<'_> {
+    /// Fetches what is missing, and hashes all of it as it lies on disk; nothing when nothing is to be proven.
+    async fn all_segments(
+        self,
+        parallel: u16,
+        proof: Option<&Proof>,
+    ) -> Result<Option<Arrived>, ClientError> {
+        match proof {
+            Some(Proof::Root { .. }) => self.with_root(parallel).await.map(Some),
+            Some(Proof::Sha256(_)) => {
+                let (advance, front) = watch::channel(self.part.front());
+                let hashed = follow::sha256(self.client, self.doing, self.part, front);
+                let fetched = self.fetch_all(parallel, advance);
+                let ((), digest) = tokio::try_join!(fetched, hashed)?;
+                Ok(digest)
+            }
+            None => {
+                let (advance, _) = watch::channel(0);
+                self.fetch_all(parallel, advance).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Each segment's chunks are hashed as soon as it is there, some segments at a time.
+    async fn with_root(self, parallel: u16) -> Result<Arrived, ClientError> {
+        let segments = 0..self.part.segments().count();
+        let mut hashed: Vec<_> = stream::iter(segments)
+            .map(|nth| async move {
+                self.fetch_missing(nth).await?;
+                let hashes = follow::chunk_hashes(self.client, self.doing, self.part, nth).await?;
+                Ok::<_, ClientError>((nth, hashes))
+            })
+            .buffer_unordered(usize::from(parallel))
+            .try_collect()
+            .await?;
+        hashed.sort_unstable_by_key(|(nth, _)| *nth);
+        Ok(root_of(hashed.into_iter().flat_map(|(_, hashes)| hashes)))
+    }
+
+    /// `advance` is told how many segments from the front are there.
+    async fn fetch_all(
+        self,
+        parallel: u16,
+        advance: watch::Sender<usize>,
+    ) -> Result<(), ClientError> {
+        stream::iter(0..self.part.segments().count())
+            .map(|nth| self.fetch_missing(nth))
+            .buffer_unordered(usize::from(parallel))
             .try_for_each(async |()| {
-                advance.send_replace(part.front());
+                advance.send_replace(self.part.front());
                 Ok(())
             })
             .await
-    };
-    if args.no_verify {
-        return segments.await.map(|()| None);
     }
-    let hashed = follow(client, doing, part, front);
-    let ((), digest) = tokio::try_join!(segments, hashed)?;
-    Ok(digest)
-}
 
-async fn one_segment(
-    client: &Client,
-    doing: &str,
-    version: &Version,
-    part: &Arc<Part>,
-    segment: u64,
-) -> Result<(), ClientError> {
-    let range = part.range(segment);
-    let mut at = range.start;
-    let mut gathered = BytesMut::with_capacity(WRITE_BYTES);
-    let end = range.end;
-    fetch(client, doing, version, range, async |bytes| {
-        gathered.extend_from_slice(&bytes);
-        let arrived = at + gathered.len() as u64;
-        if gathered.len() < WRITE_BYTES && arrived < end {
+    async fn fetch_missing(self, nth: usize) -> Result<(), ClientError> {
+        if self.part.has(nth) {
             return Ok(());
         }
-        let (part, bytes, place) = (Arc::clone(part), gathered.split().freeze(), at);
-        at = arrived;
-        client.blocking(doing, move || part.write(place, &bytes)).await
-    })
-    .await?;
-    let part = Arc::clone(part);
-    client.blocking(doing, move || part.done(segment)).await
+        let Self { client, doing, version, part } = self;
+        let range = part.segment(nth).bytes.clone();
+        let mut at = range.start;
+        let mut gathered = BytesMut::with_capacity(WRITE_BYTES);
+        let end = range.end;
+        fetch(client, doing, version, range, async |bytes| {
+            gathered.extend_from_slice(&bytes);
+            let arrived = at + gathered.len() as u64;
+            if gathered.len() < WRITE_BYTES && arrived < end {
+                return Ok(());
+            }
+            let (part, bytes, place) = (Arc::clone(part), gathered.split().freeze(), at);
+            at = arrived;
+            client.blocking(doing, move || part.write(place, &bytes)).await
+        })
+        .await?;
+        let part = Arc::clone(part);
+        client.blocking(doing, move || part.done(nth)).await
+    }
 }

@@ -5,12 +5,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::plan::State;
+use super::plan::{Segment, Segments, State};
 use crate::client::error::ClientError;
 use crate::client::remote::Version;
 
@@ -36,6 +35,7 @@ pub(super) struct Part {
     doing: String,
     dest: PathBuf,
     file: File,
+    segments: Segments,
     state: Mutex<State>,
 }
 
@@ -75,7 +75,8 @@ impl Part {
         })?;
         let left = if resume { load(&state_at) } else { None };
         let bytes = file.metadata().map_err(failed)?.len();
-        let state = match State::resume(left, Some(bytes), version) {
+        let segments = Segments::of(version);
+        let state = match State::resume(left, Some(bytes), version, &segments) {
             Ok(state) => state,
             Err(_anew) => {
                 let state = State::start(version);
@@ -85,32 +86,32 @@ impl Part {
             }
         };
         let (doing, dest) = (doing.to_owned(), dest.to_owned());
-        Ok(Self { doing, dest, file, state: Mutex::new(state) })
+        Ok(Self { doing, dest, file, segments, state: Mutex::new(state) })
     }
 
-    /// Segments that are not there yet, from the front.
-    pub(super) fn missing(&self) -> Vec<u64> {
-        self.with_state(|state| state.missing())
+    /// What the file is cut into.
+    pub(super) fn segments(&self) -> &Segments {
+        &self.segments
     }
 
-    /// The bytes of a segment.
-    pub(super) fn range(&self, segment: u64) -> Range<u64> {
-        self.with_state(|state| state.range(segment))
+    /// A segment.
+    pub(super) fn segment(&self, nth: usize) -> &Segment {
+        self.segments.at(nth)
+    }
+
+    /// True for a segment that is there.
+    pub(super) fn has(&self, segment: usize) -> bool {
+        self.with_state(|state| state.has(segment))
     }
 
     /// Bytes that are there.
     pub(super) fn bytes_done(&self) -> u64 {
-        self.with_state(|state| state.bytes_done())
+        self.with_state(|state| state.bytes_done(&self.segments))
     }
 
-    /// Bytes from the front without a gap.
-    pub(super) fn front(&self) -> u64 {
+    /// Segments from the front without a gap.
+    pub(super) fn front(&self) -> usize {
         self.with_state(|state| state.front())
-    }
-
-    /// Bytes of the whole file.
-    pub(super) fn length(&self) -> u64 {
-        self.with_state(|state| state.length())
     }
 
     /// Writes bytes at their place.
@@ -124,7 +125,7 @@ impl Part {
     }
 
     /// Notes a segment that is written whole.
-    pub(super) fn done(&self, segment: u64) -> Result<(), ClientError> {
+    pub(super) fn done(&self, segment: usize) -> Result<(), ClientError> {
         let saved = self.with_state(|state| {
             state.note(segment);
             save(&self.dest, state)
@@ -175,13 +176,10 @@ fn save(dest: &Path, state: &State) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use cairn_core::names::ObjectKey;
-
     use super::*;
 
     fn version(etag: &str) -> Version {
-        let key = ObjectKey::new("a").expect("a key");
-        Version { key, length: 3, etag: etag.to_owned(), sha256: None }
+        Version { etag: etag.to_owned(), ..crate::client::get::plan::tests::version(3) }
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn add(plan: &mut Plan, source: &Path, target: &str, recursive: bool) -> Result<
 fn push(plan: &mut Plan, path: PathBuf, about: &Metadata, key: String) -> Result<(), ClientError> {
     let doing = format!("put {}", path.display());
     if !about.is_file() {
-        return Err(ClientError::usage(&doing, "it is no file")
+        return Err(ClientError::usage(&doing, "it is neither a file nor a folder")
             .advise(format!("a pipe is stored from standard input: cairn put - {key}")));
     }
     let key = names::key(&doing, key)?;

@@ -83,7 +83,7 @@ impl Source {
             let piece = std::mem::replace(&mut held, next);
             if !piece.is_empty() && pieces.blocking_send(Ok(piece)).is_err() {
                 let problem = "the server no longer listens";
-                return Err(ClientError::new(Kind::ReaderGone, doing, problem));
+                return Err(ClientError::new(Kind::Unreachable, doing, problem));
             }
             if ended {
                 return Ok(hasher.finish());

@@ -15,8 +15,21 @@ use cairn_runtime::Entropy;
 
 use super::{Disk, DiskEntry, DiskFile, DiskLock, DiskSpace, parent};
 
-/// A crash keeps or loses unsynced content page by page.
+/// A crash keeps or loses unsynced content page by page, and tears some pages between two sectors.
 const PAGE_BYTES: usize = 4096;
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
+
+/// What crashes took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Names that were made, changed or removed, and are not any more.
+    pub names: u64,
+    /// Unsynced pages that were lost, whole or in part.
+    pub pages: u64,
+    /// Files of whose unsynced content a part is there and a part is not.
+    pub torn: u64,
+}
 
 /// What a crash does to what was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +40,7 @@ pub enum Loss {
     Content,
     /// Nothing is lost: a process died, the machine did not.
     Nothing,
-    /// Each name and each page is kept or lost by the coin of this seed.
+    /// Each name and each page is kept, lost or torn by the coin of this seed.
     Coin(u64),
 }
 
@@ -76,6 +89,7 @@ struct Machine {
     names: Names,
     durable: Names,
     locked: BTreeSet<String>,
+    losses: Losses,
 }
 
 type Names = BTreeMap<String, Node>;
@@ -118,6 +132,7 @@ impl MemoryDisk {
             names: Names::new(),
             durable: Names::new(),
             locked: BTreeSet::new(),
+            losses: Losses::default(),
         };
         Self { machine: Arc::new(Mutex::new(machine)), life: 0 }
     }
@@ -125,6 +140,11 @@ impl MemoryDisk {
     /// The power goes after `changes` more changes: from then on everything fails, until [`Self::crash`].
     pub fn stop_after(&self, changes: u64) {
         locked(&self.machine).power = Some(changes);
+    }
+
+    /// True from the last change that [`Self::stop_after`] lets through until the crash.
+    pub fn is_off(&self) -> bool {
+        locked(&self.machine).power == Some(0)
     }
 
     /// Changes since the last crash.
@@ -144,6 +164,11 @@ impl MemoryDisk {
         let mut machine = locked(&self.machine);
         machine.crash(loss);
         Self { machine: Arc::clone(&self.machine), life: machine.life }
+    }
+
+    /// What all crashes so far took.
+    pub fn losses(&self) -> Losses {
+        locked(&self.machine).losses
     }
 
     /// Changes a file's bytes behind the store's back, durably. False when there is no such file.
@@ -211,7 +236,13 @@ impl Machine {
         // A folder sorts before what is in it, so it is decided first.
         for path in paths {
             let (seen, durable) = (self.names.get(path), self.durable.get(path));
-            let kept = if coin.keeps_name() { seen } else { durable };
+            let keeps = coin.keeps_name();
+            let changed = match (seen, durable) {
+                (Some(seen), Some(durable)) => !seen.is(durable),
+                (seen, durable) => seen.is_some() != durable.is_some(),
+            };
+            self.losses.names += u64::from(changed && !keeps);
+            let kept = if keeps { seen } else { durable };
             let folder = parent(path);
             if let Some(node) = kept
                 && (folder.is_empty() || names.contains_key(folder))
@@ -222,7 +253,7 @@ impl Machine {
         for node in names.values() {
             if let Node::File(content) = node {
                 let mut content = locked(content);
-                content.durable = coin.remains(&content);
+                content.durable = coin.remains(&content, &mut self.losses);
                 content.seen = content.durable.clone();
                 content.lost = false;
             }
@@ -256,6 +287,15 @@ impl Machine {
 }
 
 impl Node {
+    /// Whether it is the same file, or a folder as well.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder, Self::Folder) => true,
+            (Self::File(one), Self::File(other)) => Arc::ptr_eq(one, other),
+            (Self::Folder, Self::File(_)) | (Self::File(_), Self::Folder) => false,
+        }
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::Folder => 0,
@@ -286,7 +326,7 @@ impl Coin {
     }
 
     /// What is left of a file.
-    fn remains(&mut self, content: &Content) -> Vec<u8> {
+    fn remains(&mut self, content: &Content, losses: &mut Losses) -> Vec<u8> {
         match self {
             Self::Always(Loss::Nothing) => content.seen.clone(),
             Self::Always(Loss::Content) => {
@@ -295,21 +335,41 @@ impl Coin {
                 bytes
             }
             Self::Always(_) => content.durable.clone(),
-            Self::Toss(entropy) => {
-                let longer = entropy.below(2) == 0;
-                let like = if longer { &content.seen } else { &content.durable };
-                let mut bytes = vec![0; like.len()];
-                for (at, page) in bytes.chunks_mut(PAGE_BYTES).enumerate() {
-                    let kept = entropy.below(2) == 0;
-                    let from = if kept { &content.seen } else { &content.durable };
-                    let from = from.get(at * PAGE_BYTES..).unwrap_or_default();
-                    let length = page.len().min(from.len());
-                    page[..length].copy_from_slice(&from[..length]);
-                }
-                bytes
-            }
+            Self::Toss(entropy) => toss(entropy, content, losses),
         }
     }
+}
+
+/// Keeps, loses or tears each page of a file, and keeps or loses its new length.
+fn toss(entropy: &Entropy, content: &Content, losses: &mut Losses) -> Vec<u8> {
+    let Content { seen, durable, .. } = content;
+    let longer = entropy.below(2) == 0;
+    let mut bytes = vec![0; if longer { seen.len() } else { durable.len() }];
+    let (mut kept_some, mut lost_some) = (false, false);
+    for (at, page) in bytes.chunks_mut(PAGE_BYTES).enumerate() {
+        let part_of = |whole: &Vec<u8>| -> Vec<u8> {
+            let rest = whole.get(at * PAGE_BYTES..).unwrap_or_default();
+            let mut part = rest[..page.len().min(rest.len())].to_vec();
+            part.resize(page.len(), 0);
+            part
+        };
+        let (new, old) = (part_of(seen), part_of(durable));
+        let sectors = page.len().div_ceil(SECTOR_BYTES);
+        let written = match entropy.below(6) {
+            0..=2 => sectors,
+            3 => usize::try_from(entropy.below(sectors as u64)).unwrap_or(0),
+            _ => 0,
+        };
+        let written = (written * SECTOR_BYTES).min(page.len());
+        page[..written].copy_from_slice(&new[..written]);
+        page[written..].copy_from_slice(&old[written..]);
+        let lost = new[written..] != old[written..];
+        losses.pages += u64::from(lost);
+        lost_some |= lost;
+        kept_some |= new[..written] != old[..written];
+    }
+    losses.torn += u64::from(kept_some && lost_some);
+    bytes
 }
 
 impl Disk for MemoryDisk {
@@ -532,6 +592,30 @@ mod tests {
         disk.create_new("a").unwrap().write_at(0, b"abc").unwrap();
         let after = disk.crash(Loss::Content);
         assert_eq!(read(&after, "a"), Some(vec![0; 3]));
+    }
+
+    #[test]
+    fn a_crash_tears_what_was_not_synced_and_leaves_the_rest_alone() {
+        let disk = MemoryDisk::new(1 << 20);
+        let file = disk.create_new("a").unwrap();
+        disk.sync_folder("").unwrap();
+        file.write_at(0, &[1; PAGE_BYTES]).unwrap();
+        file.sync().unwrap();
+        file.write_at(PAGE_BYTES as u64, &[2; 16 * PAGE_BYTES]).unwrap();
+        let mut disk = disk;
+        for seed in 0..8 {
+            disk = disk.crash(Loss::Coin(seed));
+            let bytes = disk.open("a").unwrap().read_at(0, usize::MAX).unwrap();
+            assert_eq!(bytes[..PAGE_BYTES], [1; PAGE_BYTES], "what was synced stands");
+            assert!(
+                bytes.chunks(SECTOR_BYTES).all(|s| s.iter().all(|b| *b == s[0])),
+                "sectors are whole"
+            );
+            let file = disk.open("a").unwrap();
+            file.write_at(PAGE_BYTES as u64, &[3 + seed as u8; 16 * PAGE_BYTES]).unwrap();
+        }
+        let losses = disk.losses();
+        assert!(losses.torn > 2 && losses.pages > 16, "{losses:?}");
     }
 
     #[test]

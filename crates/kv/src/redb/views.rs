@@ -2,12 +2,12 @@
 
 use redb::ReadTransaction;
 
-use super::Queues;
 use super::open::ENTRIES;
 use super::store::{Store, storage};
 use super::table::TableSource;
 use crate::contain::contained;
 use crate::durability::Durability;
+use crate::front::Queues;
 use crate::job::{Failure, TransactJob, ViewJob};
 use crate::overlay::Overlay;
 use crate::queue::Popped;

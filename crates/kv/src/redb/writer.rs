@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use redb::{CommitError, WriteTransaction};
 
-use super::Queues;
 use super::group::Group;
 use super::open::ENTRIES;
 use super::store::{Store, storage};
 use super::table::{TableSource, WriteTable};
 use crate::contain::contained;
 use crate::error::{ClosedReason, StorageFailure};
+use crate::front::Queues;
 use crate::job::{Failure, TransactJob};
 use crate::overlay::{Change, Overlay};
 use crate::queue::Popped;

@@ -17,8 +17,16 @@ async fn limit_of(
     }
 }
 
+fn incompressible(len: usize) -> Vec<u8> {
+    let entropy = cairn_runtime::Entropy::seeded(7);
+    let mut bytes = vec![0; len];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
 pub(crate) async fn keys_and_values_up_to_the_limit_are_stored(kv: Kv) {
-    let key = vec![7; MAX_KEY_BYTES];
+    // Nothing that an index could compress.
+    let key = incompressible(MAX_KEY_BYTES);
     let put = {
         let key = key.clone();
         move |txn: &mut Txn<'_>| txn.put(key.clone(), vec![8; MAX_VALUE_BYTES])

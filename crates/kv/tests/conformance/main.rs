@@ -21,7 +21,8 @@ macro_rules! suite {
                 $(
                     #[test]
                     fn $case() {
-                        crate::support::block_on(crate::$module::$case($crate::Engine::$engine.open()));
+                        let Some(store) = $crate::Engine::$engine.open() else { return };
+                        crate::support::block_on(crate::$module::$case(store));
                     }
                 )*
             }
@@ -79,4 +80,12 @@ mod memory {
 
 mod redb {
     every_case_on!(Redb);
+}
+
+mod postgres {
+    every_case_on!(Postgres);
+}
+
+mod simulated {
+    every_case_on!(Simulated);
 }

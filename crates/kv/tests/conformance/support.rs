@@ -1,7 +1,15 @@
 //! What the cases share: the engines, a runtime, and a business error.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::Bytes;
-use cairn_kv::{AccessError, Direction, Durability, KeyRange, Kv, Read, RedbConfig};
+use cairn_kv::simulated::SimulatedStore;
+use cairn_kv::{
+    AccessError, Direction, Durability, KeyRange, Kv, PostgresConfig, Read, RedbConfig,
+};
+use cairn_runtime::{Clock, Entropy};
+use cairn_test_postgres::Server;
 use redb::backends::InMemoryBackend;
 use tokio::runtime::Builder;
 
@@ -10,18 +18,33 @@ use tokio::runtime::Builder;
 pub(crate) enum Engine {
     Memory,
     Redb,
+    Postgres,
+    Simulated,
 }
 
 impl Engine {
-    /// An empty store.
-    pub(crate) fn open(self) -> Kv {
+    /// An empty store; none, said loudly, where the engine cannot run.
+    pub(crate) fn open(self) -> Option<Kv> {
         match self {
-            Engine::Memory => Kv::memory(),
+            Engine::Memory => Some(Kv::memory()),
+            // No faults, and no pauses either: nothing is chosen.
+            Engine::Simulated => Some(SimulatedStore::new(|_| 0).open()),
             Engine::Redb => {
-                Kv::redb_on(|| Ok(InMemoryBackend::new()), RedbConfig::default()).unwrap()
+                Some(Kv::redb_on(|| Ok(InMemoryBackend::new()), RedbConfig::default()).unwrap())
             }
+            Engine::Postgres => Some(postgres(Server::shared()?)),
         }
     }
+}
+
+/// A store in a schema of its own.
+fn postgres(server: &Server) -> Kv {
+    static DATABASE: OnceLock<String> = OnceLock::new();
+    static STORES: AtomicU32 = AtomicU32::new(0);
+    let url = DATABASE.get_or_init(|| server.new_database());
+    let mut config = PostgresConfig::new(url, None).unwrap();
+    config.schema = format!("store{}", STORES.fetch_add(1, Ordering::Relaxed));
+    Kv::postgres(config, Clock::system(), Entropy::from_system().unwrap()).unwrap()
 }
 
 /// Why a closure of these tests says no.

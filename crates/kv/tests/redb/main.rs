@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
+#[path = "../shared/calls.rs"]
+mod calls;
 mod disk;
 mod durability;
 mod faults;

@@ -1,0 +1,114 @@
+//! What the headers of requests and answers mean.
+
+use super::operation::{Field, Shape};
+
+pub(super) const REQUEST_ID: Field = Field {
+    name: "X-Request-Id",
+    about: "The id under which all services log the request: 1 to 64 of `a-z A-Z 0-9 - _ .`. One that a \
+            request does not bring, or that breaks the rule, is drawn.",
+    shape: Shape::Text,
+};
+
+/// A field of entity tags.
+const fn tags(name: &'static str, about: &'static str) -> Field {
+    let shape = Shape::Pattern(r#"^(\*|((W/)?"[^"]*"( *, *(W/)?"[^"]*")*)?)$"#);
+    Field { name, about, shape }
+}
+
+// Conditions (RFC 9110, section 13).
+pub(super) const IF_MATCH: Field =
+    tags("If-Match", "The file must have one of these entity tags; `*`: must exist. Else 412.");
+pub(super) const IF_NONE_MATCH_WRITE: Field = tags(
+    "If-None-Match",
+    "The file must have none of these entity tags; `*`: must not exist. Else 412.",
+);
+pub(super) const IF_NONE_MATCH_READ: Field =
+    tags("If-None-Match", "304 when the file has one of these entity tags; `*`: when it exists.");
+pub(super) const IF_UNMODIFIED_SINCE: Field = Field::text(
+    "If-Unmodified-Since",
+    "The file must not be younger than this HTTP date. Else 412. Not heeded beside `If-Match`.",
+);
+pub(super) const IF_MODIFIED_SINCE: Field = Field::text(
+    "If-Modified-Since",
+    "304 when the file is not younger than this HTTP date. Not heeded beside `If-None-Match`.",
+);
+pub(super) const RANGE: Field = Field::text(
+    "Range",
+    "`bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH`; up to 16 of them with commas between, which are \
+     sent as `multipart/byteranges`. Another unit is ignored.",
+);
+pub(super) const IF_RANGE: Field = Field::text(
+    "If-Range",
+    "`Range` counts only when the file has this entity tag or this date of change.",
+);
+
+// What is stored.
+pub(super) const EXPECT: Field = Field {
+    name: "Expect",
+    about: "`100-continue`: a refusal comes before the body is sent. Other expectations are not heeded.",
+    shape: Shape::Text,
+};
+pub(super) const REPR_DIGEST_WRITE: Field = Field::text(
+    "Repr-Digest",
+    "`sha-256=:BASE64:` (RFC 9530): the body must have this SHA-256. Else 400, and nothing is stored. Other \
+     algorithms are not checked.",
+);
+pub(super) const META: Field = Field::text(
+    "Cairn-Meta-NAME",
+    "A word about the file, for any NAME: kept, and given back by GET and HEAD. Up to 2 KiB of names and \
+     values, with `Content-Type`.",
+);
+
+// What is known of a file.
+pub(super) const ETAG: Field = Field {
+    name: "ETag",
+    about: "Opaque; changes with the content.",
+    shape: Shape::Pattern("^\"[^\"]+\"$"),
+};
+pub(super) const LAST_MODIFIED: Field = Field::text("Last-Modified", "When it was committed.");
+pub(super) const REPR_DIGEST: Field = Field {
+    name: "Repr-Digest",
+    about: "SHA-256 of the whole file (RFC 9530).",
+    shape: Shape::Pattern("^sha-256=:[A-Za-z0-9+/]{43}=:$"),
+};
+pub(super) const CAIRN_ROOT: Field = Field {
+    name: "Cairn-Root",
+    about: "BLAKE3 over the list of (length as 8 bytes big-endian, BLAKE3 of the chunk), in hex.",
+    shape: Shape::Pattern("^[0-9a-f]{64}$"),
+};
+pub(super) const CAIRN_CHUNKS: Field = Field {
+    name: "Cairn-Chunks",
+    about: "The lengths of the chunks, in order, with which `Cairn-Root` can be checked: `LENGTH` or `LENGTH;n=COUNT` \
+            for a run of equal ones, with commas between. Absent for a file made of more than 64 runs.",
+    shape: Shape::Pattern("^([0-9]+(;n=[0-9]+)?(, [0-9]+(;n=[0-9]+)?)*)?$"),
+};
+pub(super) const RECEIPT: Field = Field {
+    name: "Cairn-Receipt",
+    about: "What the acknowledgement means: the least number of fsynced copies of any chunk, nodes that hold \
+            copies, least number of zones of any chunk, copies of the metadata.",
+    shape: Shape::Pattern("^copies=[0-9]+; hosts=[0-9]+; zones=[0-9]+; meta=[0-9]+; synced$"),
+};
+pub(super) const ACCEPT_RANGES: Field =
+    Field { name: "Accept-Ranges", about: "The unit of `Range`.", shape: Shape::OneOf(&["bytes"]) };
+pub(super) const NO_SNIFFING: Field = Field {
+    name: "X-Content-Type-Options",
+    about: "Browsers must not guess another type.",
+    shape: Shape::OneOf(&["nosniff"]),
+};
+pub(super) const CONTENT_LENGTH: Field =
+    Field { name: "Content-Length", about: "Bytes of the body.", shape: Shape::Number(0, None) };
+pub(super) const SERVED_BY: Field = Field::text(
+    "Cairn-Served-By",
+    "The node that served the first byte; absent when there is none.",
+);
+pub(super) const CONTENT_RANGE: Field = Field::text(
+    "Content-Range",
+    "`bytes FIRST-LAST/LENGTH`; absent when several ranges are sent. With 416: `bytes */LENGTH`.",
+);
+
+// Of problems.
+pub(super) const RETRY_AFTER: Field = Field {
+    name: "Retry-After",
+    about: "Seconds after which to try again.",
+    shape: Shape::Number(0, None),
+};

@@ -1,0 +1,121 @@
+//! Counts what is in the catalog, for metrics: a bounded part beside each pass of the sweep.
+//!
+//! The accounts, open uploads and the purge queue are counted at once; chunks in rounds, up to 256 manifest pages (32,768
+//! chunks) a step. Until a round is complete the numbers of the one before are shown. All of it can be lost.
+
+use std::sync::{Mutex, PoisonError};
+
+use cairn_core::ids::ChunkId;
+use cairn_core::quota::{Account, Amount};
+use cairn_kv::{Read, Snapshot, ViewError};
+
+use crate::admin::chunks::{ShortChunks, short_chunks};
+use crate::catalog::{PurgeQueued, Scope, Tenant, Upload, record};
+use crate::error::{CatalogError, operation_error};
+use crate::master::Master;
+
+operation_error! {
+    /// Why the catalog is not counted.
+    CensusError {
+        Catalog(CatalogError),
+    }
+}
+
+/// Open uploads, and blobs that wait to be erased, that are counted. More are shown as this many.
+const MOST_COUNTED: usize = 10_000;
+/// Tenants whose accounts are added up, by name; the others are not in the sums.
+const MOST_TENANTS: usize = 10_000;
+/// Records of one view.
+const RECORDS_PER_VIEW: usize = 500;
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Census {
+    pub(crate) open_uploads: u64,
+    pub(crate) purge_queue: u64,
+    pub(crate) used: Amount,
+    pub(crate) reserved: Amount,
+    pub(crate) condemned: Amount,
+    /// When this step ended a round over all chunks.
+    pub(crate) chunks: Option<ShortChunks>,
+    pub(crate) wall_ms: u64,
+}
+
+/// How far a round is.
+#[derive(Debug, Default)]
+pub(crate) struct Round(Mutex<(Option<ChunkId>, ShortChunks)>);
+
+/// Counts the next part.
+pub(crate) async fn step(master: &Master) -> Result<(), ViewError<CensusError>> {
+    let mut census = master.kv.view(accounts).await?;
+    census.open_uploads = count::<Upload>(master).await?;
+    census.purge_queue = count::<PurgeQueued>(master).await?;
+    census.chunks = chunks(master).await?;
+    census.wall_ms = master.time.wall_ms();
+    master.metrics.counted(&census);
+    Ok(())
+}
+
+/// The accounts of all tenants: users and buckets are charged with the same bytes.
+fn accounts(view: &Snapshot<'_>) -> Result<Census, CensusError> {
+    let mut census = Census::default();
+    for (tenant, _) in record::scan::<Tenant>(view, &record::all::<Tenant>(), MOST_TENANTS)? {
+        let account: Account = record::get(view, &Scope::Tenant(tenant))?.unwrap_or_default();
+        for (sum, more) in [
+            (&mut census.used, account.used),
+            (&mut census.reserved, account.reserved),
+            (&mut census.condemned, account.condemned),
+        ] {
+            sum.bytes = sum.bytes.saturating_add(more.bytes);
+            sum.objects = sum.objects.saturating_add(more.objects);
+        }
+    }
+    Ok(census)
+}
+
+async fn count<R: record::Record>(master: &Master) -> Result<u64, ViewError<CensusError>>
+where
+    R::Key: Clone + Send + 'static,
+{
+    let mut counted = 0;
+    let mut after: Option<R::Key> = None;
+    while counted < MOST_COUNTED {
+        let (number, last) = master.kv.view(move |view| keys::<R>(view, after.as_ref())).await?;
+        counted += number;
+        after = last;
+        if number < RECORDS_PER_VIEW {
+            break;
+        }
+    }
+    Ok(counted as u64)
+}
+
+fn keys<R: record::Record>(
+    view: &impl Read,
+    after: Option<&R::Key>,
+) -> Result<(usize, Option<R::Key>), CensusError> {
+    let mut range = record::all::<R>();
+    if let Some(after) = after {
+        range = range.after(record::key_of::<R>(after));
+    }
+    let mut page = record::scan::<R>(view, &range, RECORDS_PER_VIEW)?;
+    Ok((page.len(), page.pop().map(|(key, _)| key)))
+}
+
+/// A part of the round; the sums when it was the last one.
+async fn chunks(master: &Master) -> Result<Option<ShortChunks>, ViewError<CensusError>> {
+    let lock = || master.census.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let (after, before) = *lock();
+    let directory = master.nodes.directory();
+    let view = move |view: &Snapshot<'_>| -> Result<_, CensusError> {
+        Ok(short_chunks(view, &directory, after)?)
+    };
+    let (part, next) = master.kv.view(view).await?;
+    let sum = ShortChunks {
+        short: before.short + part.short,
+        without_copy: before.without_copy + part.without_copy,
+    };
+    let ended = next.is_none();
+    *lock() = if ended { Default::default() } else { (next, sum) };
+    Ok(ended.then_some(sum))
+}

@@ -1,0 +1,21 @@
+//! The core tier: the production chunk master on a simulated store, with gateways and nodes as small models, and one
+//! scheduler that decides every step from a seed. No sockets, no bytes, no real time: thousands of seeds a minute.
+//!
+//! ```text
+//! play ── picks: run a task one step │ let something happen
+//!   │         tasks: calls at the master, gateways' puts and gets, sweeps, heartbeats
+//!   │         happens: time passes, crash, power loss, empty disk, clock jump, late and repeated messages
+//!   └─► calm ─► sweep until quiet ─► check: order of answers, books, manifests, copies, leftovers
+//! ```
+//!
+//! A task stops at every transaction and every message, so others can come in between there, or its process can die.
+
+mod ending;
+mod gateway;
+mod node;
+mod play;
+mod reader;
+mod tasks;
+mod world;
+
+pub use play::CoreScenario;

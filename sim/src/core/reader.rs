@@ -1,0 +1,189 @@
+//! A download as a model: it holds a read lease, and what it is promised it must get.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport};
+use cairn_core::ids::NodeId;
+use cairn_proto::v1::master_server::Master as _;
+use cairn_proto::{Reason, convert, v1};
+
+use super::gateway::{chunk_hash, content_of};
+use super::world::World;
+use crate::history::Content;
+
+/// Bytes that one page of the answer covers: few, so that files have several.
+const PAGE_CHUNKS: u64 = 2;
+
+/// A version that is being read.
+struct Reading {
+    world: Rc<World>,
+    key: String,
+    version: Bytes,
+    content: Content,
+    /// The master has promised the version until then.
+    leased_until: Duration,
+    strict: bool,
+}
+
+/// Reads a name: what it holds goes into the history, and every chunk of it must be what was written. `strict`: no
+/// fault is on, so it must be read to its end.
+pub(super) async fn get(world: Rc<World>, who: String, key: String, strict: bool) {
+    let since = world.history.begin_read();
+    let asked = world.clock.monotonic();
+    let page = match locate(&world, &key, Bytes::new(), 0).await {
+        Ok(page) => page,
+        Err(Some(Reason::ObjectNotFound)) => {
+            return world.history.saw(&key, since, None);
+        }
+        Err(_) if strict => {
+            return world.violation(format!("{key} cannot be located after all faults are over"));
+        }
+        Err(_) => return,
+    };
+    let object = page.object.clone().unwrap_or_default();
+    let Some(content) = content_of(&object.root) else { return };
+    world.history.saw(&key, since, Some(content));
+    let leased_until = asked + Duration::from_millis(page.lease_ms);
+    let version = object.version_id;
+    let reading = Reading { world: Rc::clone(&world), key, version, content, leased_until, strict };
+    let read = reading.run(page).await;
+    world
+        .note(&who, format_args!("GET {content} -> {}", if read { "whole" } else { "broken off" }));
+}
+
+async fn locate(
+    world: &Rc<World>,
+    key: &str,
+    version: Bytes,
+    offset: u64,
+) -> Result<v1::LocateResponse, Option<Reason>> {
+    let request = v1::LocateRequest {
+        principal: None,
+        bucket: "default".into(),
+        key: key.to_owned(),
+        version_id: version,
+        offset,
+        length: PAGE_CHUNKS * world.config.chunk_sizes.first(),
+    };
+    let locate = |master: cairn_chunk_master::MasterRpc, request| async move {
+        master.locate(request).await
+    };
+    world.call_again("locate", request, locate).await.answer.map_err(|error| Some(error.reason))
+}
+
+impl Reading {
+    /// Reads all chunks; false when it had to give up.
+    async fn run(mut self, mut page: v1::LocateResponse) -> bool {
+        let (mut at, length) = (0, self.content.length);
+        while at < length {
+            let chunks: Result<Vec<ChunkLocation>, _> =
+                convert::each(std::mem::take(&mut page.chunks));
+            let Some(chunks) = chunks.ok().filter(|chunks| !chunks.is_empty()) else {
+                self.world
+                    .violation(format!("half visible: {} has no chunks from {at} on", self.key));
+                return false;
+            };
+            for chunk in chunks {
+                if !self.read(&chunk).await {
+                    return false;
+                }
+                at = chunk.offset + chunk.length;
+                self.dawdle().await;
+            }
+            if at < length && !self.go_on(&mut page, at).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_leased(&self) -> bool {
+        self.world.clock.monotonic() < self.leased_until
+    }
+
+    /// The client is slow: the lease is kept, as production's gateway does. A few are so slow that it ends.
+    async fn dawdle(&mut self) {
+        if self.strict || self.world.chance.below(3) > 0 {
+            return;
+        }
+        for _ in 0..self.world.chance.below(6) {
+            self.world
+                .clock
+                .sleep(Duration::from_millis(1000 + self.world.chance.below(3000)))
+                .await;
+            if self.world.chance.below(12) > 0 {
+                let mut page = v1::LocateResponse::default();
+                self.go_on(&mut page, 0).await;
+            }
+        }
+    }
+
+    /// Locates the version again, which extends the lease; false when it cannot go on.
+    async fn go_on(&mut self, page: &mut v1::LocateResponse, at: u64) -> bool {
+        let asked = self.world.clock.monotonic();
+        match locate(&self.world, &self.key, self.version.clone(), at).await {
+            Ok(next) => {
+                self.leased_until = asked + Duration::from_millis(next.lease_ms);
+                *page = next;
+                true
+            }
+            Err(Some(Reason::ObjectNotFound)) if self.is_leased() || self.strict => {
+                let Self { key, content, .. } = self;
+                self.world.violation(format!("{content} of {key} was purged under its reader"));
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Reads a chunk from the first place that has it; false when none does.
+    async fn read(&self, chunk: &ChunkLocation) -> bool {
+        let sizes = self.world.config.chunk_sizes;
+        let index = chunk.chunk.index;
+        let written = (sizes.length(index, self.content.length), chunk_hash(self.content, index));
+        for place in &chunk.places {
+            let node = self.world.nodes.iter().find(|node| node.address == place.address);
+            let Some(node) = node else { continue };
+            match node.read(chunk.chunk).await {
+                Ok(Some(stored)) if (stored.length, stored.hash) == written => return true,
+                Ok(Some(stored)) => {
+                    let Self { key, content, .. } = self;
+                    self.world.violation(format!(
+                        "half visible: {content} of {key} has {stored:?} at {index}"
+                    ));
+                    return false;
+                }
+                Ok(None) if node.has_erased(chunk.chunk) && (self.is_leased() || self.strict) => {
+                    let Self { key, content, .. } = self;
+                    self.world.violation(format!(
+                        "{} of {content} of {key} was erased under its reader",
+                        chunk.chunk
+                    ));
+                    return false;
+                }
+                Ok(None) => self.report(chunk, node.id).await,
+                Err(_) => {}
+            }
+        }
+        if self.strict {
+            let Self { key, content, .. } = self;
+            self.world.violation(format!(
+                "an acknowledged byte is lost: {content} of {key} at chunk {index}"
+            ));
+        }
+        false
+    }
+
+    /// Tells the master of a copy that is not there.
+    async fn report(&self, chunk: &ChunkLocation, node: NodeId) {
+        let finding = CopyFinding::Missing;
+        let report = CopyReport { chunk: chunk.chunk, node, finding };
+        let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
+        let tell = |master: cairn_chunk_master::MasterRpc, request| async move {
+            master.report_copies(request).await
+        };
+        let _told_by_the_next_reader_else = self.world.call("report", request, tell).await;
+    }
+}
