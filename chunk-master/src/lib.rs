@@ -9,6 +9,7 @@
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
 //! audit/                   whether all records agree with each other
+//! fsck/                    the same beside the traffic, and with what the nodes hold; mends what can be mended
 //! ```
 //!
 //! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
@@ -24,6 +25,7 @@ mod catalog;
 mod census;
 mod config;
 mod error;
+mod fsck;
 mod master;
 mod metrics;
 mod nodes;

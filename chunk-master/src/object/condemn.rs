@@ -20,7 +20,7 @@ use crate::catalog::{
 use crate::error::CatalogError;
 
 /// Least wait: a reader that was told of the version just before it was condemned has its lease by then.
-const LEAST_WAIT_MS: u64 = 1000;
+pub(crate) const LEAST_WAIT_MS: u64 = 1000;
 
 /// The moment of a call that may condemn. How long what it condemns waits is its bucket's to say.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +120,8 @@ pub(crate) fn wait_until(
     enqueue(txn, &BucketCondemnedKey { until_ms, ..key.clone() })
 }
 
-/// Ends a condemned version's wait: its record goes, and blobs that nothing else has are to be erased.
-pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<(), CatalogError> {
+/// Ends a condemned version's wait: its record goes, and blobs that nothing else has are to be erased. Its length.
+pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<u64, CatalogError> {
     let version_key = VersionKey { tenant: key.tenant.clone(), version: key.version };
     let version: Version = record::must_get(txn, &version_key)?;
     let bucket = BucketKey { tenant: key.tenant.clone(), bucket: version.info.bucket.clone() };
@@ -140,5 +140,5 @@ pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<(), Catalog
         }
         record::put(txn, &extent.blob, &blob)?;
     }
-    Ok(())
+    Ok(version.info.length)
 }
