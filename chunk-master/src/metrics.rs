@@ -132,7 +132,7 @@ impl Metrics {
         let help = "1 while nothing is purged because the wall clock jumped";
         registry.register("purges_stopped", help, self.purges_stopped.clone());
         let help = "Share of what could be placed on all nodes that can still be placed";
-        registry.register_with_unit("room_free", help, Unit::Ratios, self.room.clone());
+        registry.register("room_free_ratio", help, self.room.clone());
         self.census.register(registry);
     }
 

@@ -135,11 +135,7 @@ fn difference(
     operator.output.line(&printable(&line))
 }
 
-fn not_checked(
-    operator: &Operator,
-    args: &Fsck,
-    told: &FsckUnchecked,
-) -> Result<(), ClientError> {
+fn not_checked(operator: &Operator, args: &Fsck, told: &FsckUnchecked) -> Result<(), ClientError> {
     if args.json {
         return operator.output.json(&Unchecked { not_checked: &told.what, why: &told.why });
     }

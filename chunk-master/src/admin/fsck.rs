@@ -25,9 +25,8 @@ pub(super) fn fsck(master: &Arc<Master>, request: v1::FsckRequest) -> Answers {
     let stop = master.stop.clone().cancelled_owned();
     let master = Arc::clone(master);
     let walk = async move { Walk::new(&master, request.repair, listener).run().await };
-    let broken_off = |ended: Result<(), FsckError>| async {
-        ended.err().map(|error| Err(error.into_status()))
-    };
+    let broken_off =
+        |ended: Result<(), FsckError>| async { ended.err().map(|error| Err(error.into_status())) };
     let walk = stream::once(walk).filter_map(broken_off);
     let steps = ReceiverStream::new(steps).map(|step| Ok(tell(step)));
     Box::pin(stream::select(steps, walk).take_until(stop))

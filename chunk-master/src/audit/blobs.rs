@@ -16,7 +16,12 @@ use crate::error::CatalogError;
 
 /// An open upload writes an open blob, for a bucket that is there, and has no end yet.
 impl Judged for Upload {
-    fn judge(&self, id: &UploadId, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        id: &UploadId,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let blob: Option<Blob> = record::get(read, &self.blob)?;
         if blob.is_none_or(|blob| blob.state != BlobState::Open) {
             let what = format!("upload {id} writes blob {}, which is not open", self.blob);
@@ -35,7 +40,12 @@ impl Judged for Upload {
 }
 
 impl Judged for Alarm {
-    fn judge(&self, key: &AlarmKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &AlarmKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let there = match key.subject {
             Subject::Upload(id) => {
                 record::get::<Upload>(read, &id)?.is_some()
@@ -76,13 +86,13 @@ impl Judged for Blob {
             let there = match last {
                 None => false,
                 Some(None) => true,
-                Some(Some(last)) => {
-                    record::get::<Page>(read, &PageKey::of(*id, last))?.is_some()
-                }
+                Some(Some(last)) => record::get::<Page>(read, &PageKey::of(*id, last))?.is_some(),
             };
             if !there {
-                let what =
-                    format!("half visible: the manifest of blob {id} of {} bytes ends early", self.length);
+                let what = format!(
+                    "half visible: the manifest of blob {id} of {} bytes ends early",
+                    self.length
+                );
                 found.contradiction(what, RESTORE);
             }
         }
@@ -104,7 +114,12 @@ impl Judged for PurgeQueued {
 /// A page has a blob and, when that is whole, every chunk with all its copies; each node on it is in the index, and has
 /// the disk that gave the receipt.
 impl Judged for Page {
-    fn judge(&self, key: &PageKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &PageKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let Some(blob) = record::get::<Blob>(read, &key.blob)? else {
             found.dangling::<Self>(key, format!("a page is left of blob {}", key.blob));
             return Ok(());
@@ -119,13 +134,16 @@ impl Judged for Page {
         for node in nodes {
             let named = NodePageKey { node, page: *key };
             if record::get::<NodePage>(read, &named)?.is_none() {
-                let what = format!("page {page} of blob {id} names node {node}, and its index does not");
+                let what =
+                    format!("page {page} of blob {id} names node {node}, and its index does not");
                 found.index(&named, &NodePage, what);
             }
             let disk = record::get::<NodeRecord>(read, &node)?.map(|node| node.disk);
             let gone = copies().filter(|copy| copy.node == node && Some(copy.disk) != disk).count();
             if whole && gone > 0 {
-                let what = format!("{gone} chunks on page {page} of blob {id} were on a disk that node {node} has no more");
+                let what = format!(
+                    "{gone} chunks on page {page} of blob {id} were on a disk that node {node} has no more"
+                );
                 found.add(Kind::ReplacedDisk, what, Mend::Leave(SHORT));
             }
         }
@@ -154,13 +172,16 @@ impl Page {
         let first = page.saturating_mul(PAGE_CHUNKS);
         let expected = first..end.min(first.saturating_add(PAGE_CHUNKS));
         if !self.chunks.keys().copied().eq(expected.clone()) {
-            let what = format!("half visible: page {page} of blob {id} has not chunks {expected:?}");
+            let what =
+                format!("half visible: page {page} of blob {id} has not chunks {expected:?}");
             found.contradiction(what, RESTORE);
         }
         for (index, entry) in &self.chunks {
             if !fits(blob, *index, entry) {
                 let length = blob.length;
-                let what = format!("half visible: chunk {index} of blob {id} of {length} bytes is {entry:?}");
+                let what = format!(
+                    "half visible: chunk {index} of blob {id} of {length} bytes is {entry:?}"
+                );
                 found.contradiction(what, RESTORE);
             }
         }
@@ -178,12 +199,20 @@ fn fits(blob: &Blob, index: ChunkIndex, entry: &ChunkEntry) -> bool {
 }
 
 impl Judged for NodePage {
-    fn judge(&self, key: &NodePageKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &NodePageKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let page: Option<Page> = record::get(read, &key.page)?;
         let names = |entry: &ChunkEntry| entry.copies.iter().any(|copy| copy.node == key.node);
         if !page.is_some_and(|page| page.chunks.values().any(names)) {
             let PageKey { blob, page } = key.page;
-            let what = format!("the index of node {} names page {page} of blob {blob}, which does not name it", key.node);
+            let what = format!(
+                "the index of node {} names page {page} of blob {blob}, which does not name it",
+                key.node
+            );
             found.dangling::<Self>(key, what);
         }
         Ok(())
@@ -192,7 +221,12 @@ impl Judged for NodePage {
 
 /// A finding is of a copy that is named; while a blob is being erased its findings go after its pages.
 impl Judged for Finding {
-    fn judge(&self, key: &FindingKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &FindingKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let blob: Option<Blob> = record::get(read, &key.chunk.blob)?;
         if blob.is_some_and(|blob| blob.state == BlobState::Purging) {
             return Ok(());

@@ -22,7 +22,12 @@ fn bucket_of(tenant: &TenantId, bucket: &BucketName) -> BucketKey {
 
 /// An account is of a tenant and a bucket that are there; users need no record.
 impl Judged for Account {
-    fn judge(&self, scope: &Scope, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        scope: &Scope,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let tenant = scope.tenant();
         let mut owned = record::get::<Tenant>(read, tenant)?.is_some();
         if let Scope::Bucket(tenant, bucket) = scope {
@@ -41,7 +46,12 @@ impl Judged for Account {
 
 /// A bucket is of a tenant that is there, and is queued while it is being deleted.
 impl Judged for Bucket {
-    fn judge(&self, key: &BucketKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &BucketKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let BucketKey { tenant, bucket } = key;
         if record::get::<Tenant>(read, tenant)?.is_none() {
             let advice = "left: create the tenant again: cairn admin tenant create";
@@ -58,10 +68,16 @@ impl Judged for Bucket {
 }
 
 impl Judged for BucketDeletion {
-    fn judge(&self, key: &BucketKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &BucketKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let bucket: Option<Bucket> = record::get(read, key)?;
         if bucket.is_none_or(|bucket| bucket.state != BucketState::Deleting) {
-            let what = format!("bucket {} is queued to be deleted, and is not being so", key.bucket);
+            let what =
+                format!("bucket {} is queued to be deleted, and is not being so", key.bucket);
             found.dangling::<Self>(key, what);
         }
         Ok(())
@@ -70,7 +86,12 @@ impl Judged for BucketDeletion {
 
 /// A head is the only one of its name, in its bucket's order, and shows a current version of that name.
 impl Judged for Head {
-    fn judge(&self, key: &HeadKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &HeadKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let HeadKey { tenant, bucket, key: name, sequence } = key;
         let place = bucket_of(tenant, bucket);
         match record::get::<Bucket>(read, &place)? {
@@ -112,7 +133,12 @@ impl Judged for Head {
 
 /// A version is as long as its extents, has its blobs, and is where its state says: under its name, or in both queues.
 impl Judged for Version {
-    fn judge(&self, key: &VersionKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &VersionKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         let id = key.version;
         if self.extents.iter().map(|extent| extent.length).sum::<u64>() != self.info.length {
             let what = format!("version {id} is longer or shorter than its extents");
@@ -189,7 +215,12 @@ fn waits(
 }
 
 impl Judged for Condemned {
-    fn judge(&self, key: &CondemnedKey, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+    fn judge(
+        &self,
+        key: &CondemnedKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
         if !waits(read, key, None)? {
             let what = format!("version {} is queued to be purged, and does not wait", key.version);
             found.dangling::<Self>(key, what);

@@ -28,10 +28,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), FsckError> {
 }
 
 /// Adds an account up anew in one transaction, unless its tenant has too much for one.
-async fn recount(
-    walk: &Walk<'_>,
-    scope: Scope,
-) -> Result<(Outcome, &'static str), FsckError> {
+async fn recount(walk: &Walk<'_>, scope: Scope) -> Result<(Outcome, &'static str), FsckError> {
     let closure = move |txn: &mut Txn<'_>| -> Result<bool, StepError> {
         let Some(account) = usage::recount(txn, &scope)? else { return Ok(false) };
         record::put(txn, &scope, &account)?;
@@ -42,5 +39,4 @@ async fn recount(
     Ok(if done { (Outcome::Mended, "added it up anew") } else { (Outcome::Refused, TOO_LARGE) })
 }
 
-pub(super) const TOO_LARGE: &str =
-    "left: the tenant has more than 10000 versions, or there are more open uploads, than one transaction adds up";
+pub(super) const TOO_LARGE: &str = "left: the tenant has more than 10000 versions, or there are more open uploads, than one transaction adds up";

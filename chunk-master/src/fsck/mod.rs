@@ -44,6 +44,17 @@ pub(crate) enum FsckError {
 }
 
 impl FsckError {
+    /// What is damaged, when that is why.
+    fn damage(&self) -> Option<String> {
+        match self {
+            Self::View(ViewError::Rejected(StepError::Catalog(CatalogError::Damaged(damage))))
+            | Self::Transact(TransactError::Rejected(StepError::Catalog(CatalogError::Damaged(
+                damage,
+            )))) => Some(damage.to_string()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn into_status(self) -> Status {
         match self {
             Self::View(error) => answer::not_viewed(error),
@@ -119,10 +130,24 @@ impl<'a> Walk<'a> {
     /// Walks over everything. Waits while its listener is slow, and ends when it is gone.
     pub(crate) async fn run(mut self) -> Result<(), FsckError> {
         catalog::walk(&mut self).await?;
-        references::walk(&mut self).await?;
-        accounts::walk(&mut self).await?;
+        let counted = references::walk(&mut self).await;
+        self.unless_damaged("who has each blob", counted).await?;
+        let added_up = accounts::walk(&mut self).await;
+        self.unless_damaged("what the accounts hold", added_up).await?;
         nodes::walk(&mut self).await?;
         self.tell(Step { done: true, ..Step::default() }).await
+    }
+
+    /// Tells that something could not be compared because of a damaged record, which was told of itself; then goes on.
+    async fn unless_damaged(
+        &mut self,
+        what: &str,
+        ended: Result<(), FsckError>,
+    ) -> Result<(), FsckError> {
+        let Err(error) = ended else { return Ok(()) };
+        let Some(why) = error.damage() else { return Err(error) };
+        let unchecked = vec![Unchecked { what: what.to_owned(), why, node: None }];
+        self.tell(Step { unchecked, ..Step::default() }).await
     }
 
     /// Tells of a step, with the counts so far. Also how often: each step is bounded, so the listener hears that it goes on.

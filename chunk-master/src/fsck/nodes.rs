@@ -49,15 +49,17 @@ impl From<FsckError> for Stop {
 
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), FsckError> {
     for node in walk.master.nodes.directory().into_values() {
-        match compare(walk, &node).await {
-            Ok(()) => {}
-            Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Unchecked(why)) => {
-                let what = format!("node {} ({})", node.node, node.record.address);
-                let unchecked = vec![Unchecked { what, why, node: Some(node.node) }];
-                walk.tell(Step { unchecked, ..Step::default() }).await?;
-            }
-        }
+        let why = match compare(walk, &node).await {
+            Ok(()) => continue,
+            Err(Stop::Unchecked(why)) => why,
+            Err(Stop::Failed(error)) => match error.damage() {
+                Some(damage) => damage,
+                None => return Err(error),
+            },
+        };
+        let what = format!("node {} ({})", node.node, node.record.address);
+        let unchecked = vec![Unchecked { what, why, node: Some(node.node) }];
+        walk.tell(Step { unchecked, ..Step::default() }).await?;
     }
     Ok(())
 }
@@ -146,9 +148,8 @@ async fn unclaimed(
     stored: &Stored,
 ) -> Result<Vec<Told>, Stop> {
     let (holder, chunks) = (node.node, stored.keys().copied().collect::<Vec<_>>());
-    let closure = move |view: &Snapshot<'_>| -> Result<_, StepError> {
-        Ok(verdicts(view, holder, &chunks)?)
-    };
+    let closure =
+        move |view: &Snapshot<'_>| -> Result<_, StepError> { Ok(verdicts(view, holder, &chunks)?) };
     let judged = walk.master.kv.view(closure).await.map_err(FsckError::from)?;
     let bad: BTreeMap<_, _> = judged
         .into_iter()
@@ -164,7 +165,9 @@ async fn unclaimed(
         let doomed = there.iter().map(|(chunk, _)| *chunk).collect();
         (outcome, action) = match walk.master.peers.delete(&node.record.address, doomed).await {
             Ok(_) => (Outcome::Mended, "deleted it there"),
-            Err(_) => (Outcome::Refused, "left: the node did not delete it; the sweep will try again"),
+            Err(_) => {
+                (Outcome::Refused, "left: the node did not delete it; the sweep will try again")
+            }
         };
     }
     let told = |(chunk, verdict): (ChunkId, Verdict)| {
@@ -258,9 +261,10 @@ fn names(
         let page: Page = record::get(read, key)?.unwrap_or_default();
         for (index, entry) in page.chunks {
             let chunk = ChunkId::new(key.blob, index);
-            let here = entry.copies.iter().any(|copy| {
-                (copy.node, copy.disk, copy.state) == (node, disk, CopyState::Live)
-            });
+            let here = entry
+                .copies
+                .iter()
+                .any(|copy| (copy.node, copy.disk, copy.state) == (node, disk, CopyState::Live));
             if here && span.has(chunk) {
                 let found = record::get::<Finding>(read, &FindingKey { chunk, node })?.is_some();
                 names.insert(chunk, Named { length: entry.length, found });
@@ -284,7 +288,11 @@ async fn bad(
         .map(|(chunk, _)| CopyReport {
             chunk: *chunk,
             node: node.node,
-            finding: if held.contains_key(chunk) { CopyFinding::Corrupt } else { CopyFinding::Missing },
+            finding: if held.contains_key(chunk) {
+                CopyFinding::Corrupt
+            } else {
+                CopyFinding::Missing
+            },
         })
         .collect();
     if walk.repair && !reports.is_empty() {
@@ -297,8 +305,20 @@ async fn bad(
     let told = |(chunk, named): (&ChunkId, &Named)| {
         let address = &node.record.address;
         let (kind, what) = match held.get(chunk) {
-            None => (Kind::MissingCopy, format!("chunk {chunk} is not on {address}, which is to have {} bytes of it", named.length)),
-            Some(length) => (Kind::WrongLength, format!("chunk {chunk} has {length} bytes on {address}, and is to have {}", named.length)),
+            None => (
+                Kind::MissingCopy,
+                format!(
+                    "chunk {chunk} is not on {address}, which is to have {} bytes of it",
+                    named.length
+                ),
+            ),
+            Some(length) => (
+                Kind::WrongLength,
+                format!(
+                    "chunk {chunk} has {length} bytes on {address}, and is to have {}",
+                    named.length
+                ),
+            ),
         };
         let (outcome, action) = match (named.found, walk.repair) {
             (true, _) => (Outcome::Left, "left: recorded before, cairn admin short lists it"),

@@ -17,9 +17,7 @@ use crate::audit::Kind;
 use crate::audit::references::{BlobOwners, Owners, Rings, add_up, told as tell};
 use crate::audit::usage::MAX_RECOUNTED;
 use crate::catalog::record::{self, Record};
-use crate::catalog::{
-    Alarm, AlarmKey, Blob, Deletion, Finished, Subject, Upload, Version,
-};
+use crate::catalog::{Alarm, AlarmKey, Blob, Deletion, Finished, Subject, Upload, Version};
 use crate::error::CatalogError;
 
 /// Blobs, or uploads and answers, of one window: some 20 MiB.
@@ -181,7 +179,11 @@ async fn recount(walk: &Walk<'_>, id: BlobId) -> Result<(Outcome, &'static str),
         Ok(true)
     };
     let done = walk.master.kv.transact(Durability::Synced, closure).await?;
-    Ok(if done { (Outcome::Mended, "counted its versions anew") } else { (Outcome::Refused, TOO_LARGE) })
+    Ok(if done {
+        (Outcome::Mended, "counted its versions anew")
+    } else {
+        (Outcome::Refused, TOO_LARGE)
+    })
 }
 
 /// Uploads, their ends and kept deletions ring, or they would stay for ever.
@@ -191,10 +193,7 @@ async fn alarms(walk: &mut Walk<'_>) -> Result<(), FsckError> {
     ringing::<Deletion>(walk, Subject::Deletion).await
 }
 
-async fn ringing<R>(
-    walk: &mut Walk<'_>,
-    subject: fn(R::Key) -> Subject,
-) -> Result<(), FsckError>
+async fn ringing<R>(walk: &mut Walk<'_>, subject: fn(R::Key) -> Subject) -> Result<(), FsckError>
 where
     R: Record + Send + 'static,
     R::Key: Clone + Send + 'static,
@@ -216,8 +215,12 @@ async fn silent(walk: &mut Walk<'_>, mut rings: Rings) -> Result<(), FsckError> 
         return Ok(());
     }
     each::<Alarm>(walk, None, usize::MAX, |key, alarm| rings.alarm(&key, &alarm)).await?;
-    let silent: Vec<_> =
-        rings.0.into_iter().filter(|(_, alarms)| *alarms == 0).map(|(subject, _)| subject).collect();
+    let silent: Vec<_> = rings
+        .0
+        .into_iter()
+        .filter(|(_, alarms)| *alarms == 0)
+        .map(|(subject, _)| subject)
+        .collect();
     for part in silent.chunks(PER_STEP) {
         let subjects = part.to_vec();
         let there = walk.master.kv.view(move |view| still_there(view, &subjects)).await?;

@@ -174,7 +174,9 @@ fn may_purge(master: &Master) -> bool {
         (false, true) => {
             tracing::error!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is set right, or the master restarts");
         }
-        (true, false) => tracing::info!(target: "cairn", "the wall clock is right again: purges go on"),
+        (true, false) => {
+            tracing::info!(target: "cairn", "the wall clock is right again: purges go on")
+        }
         _ => {}
     }
     !stops

@@ -146,7 +146,9 @@ impl<'a, R: Read> Claims<'a, R> {
             Some((BlobState::Purging, true)) => Verdict::Leaving,
             Some((BlobState::Live, _)) if self.names(chunk)? => Verdict::Claimed,
             Some((BlobState::Live, _)) => Verdict::Stray,
-            Some((BlobState::Open, _)) if self.faults.has(SeededBug::SweepOpenBlobs) => Verdict::Orphan,
+            Some((BlobState::Open, _)) if self.faults.has(SeededBug::SweepOpenBlobs) => {
+                Verdict::Orphan
+            }
             Some((BlobState::Open | BlobState::Condemned, _)) => Verdict::Claimed,
         })
     }

@@ -1,8 +1,8 @@
 //! A master with nodes in memory, reached through the generated clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,13 +23,19 @@ use uuid::Uuid;
 
 pub(crate) const CHUNK: u64 = 1024;
 const LIVES_APART: Duration = Duration::from_secs(5 * 60 * 60);
+/// Bytes that a node may hold.
+pub(crate) const CAPACITY: u64 = 1 << 40;
 const MASTER: &str = "http://master:1";
 
 /// What a node holds, and whether it answers.
 #[derive(Debug, Default)]
 pub(crate) struct NodeState {
     pub(crate) chunks: BTreeSet<ChunkId>,
+    /// Those of them that are not one byte long.
+    pub(crate) lengths: BTreeMap<ChunkId, u64>,
     pub(crate) cut_off: bool,
+    /// How full it says that it is.
+    pub(crate) used: u64,
 }
 
 /// A storage node of the tests: names of chunks, no bytes.
@@ -98,7 +104,10 @@ impl Chunks for FakeNode {
         let state = self.answers()?;
         let after = request.into_inner().after.map(|c| ChunkId::try_from(c).unwrap());
         let rest = state.chunks.iter().filter(|c| after.is_none_or(|after| **c > after));
-        let stored = |c: &ChunkId| v1::StoredChunk { chunk: Some((*c).into()), length: 1 };
+        let stored = |c: &ChunkId| v1::StoredChunk {
+            chunk: Some((*c).into()),
+            length: state.lengths.get(c).copied().unwrap_or(1),
+        };
         let chunks: Vec<_> = rest.clone().take(PAGE).map(stored).collect();
         let more = rest.count() > PAGE;
         Ok(Response::new(v1::ListStoredChunksResponse { chunks, more }))
@@ -138,8 +147,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<FakeNode>,
     pub(crate) dial: Arc<LocalDial>,
     pub(crate) kv: Kv,
-    /// How far the wall clock has jumped ahead, in seconds.
-    pub(crate) jump_s: Arc<AtomicU64>,
+    /// How far the wall clock has jumped ahead, in seconds; back when negative.
+    pub(crate) jump_s: Arc<AtomicI64>,
     ids: u128,
 }
 
@@ -173,12 +182,16 @@ impl Cluster {
     /// A master that starts on a store which may hold something. Each life draws ids of its own, and begins with the
     /// wall hours ahead of where the one before it began.
     pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
-        let jump_s = Arc::new(AtomicU64::new(0));
+        let jump_s = Arc::new(AtomicI64::new(0));
         let time = Clock::system();
         let epoch = Duration::from_secs(1_700_000_000) + LIVES_APART * life;
         let clock = Clock::with_wall({
             let jump_s = jump_s.clone();
-            move || epoch + time.monotonic() + Duration::from_secs(jump_s.load(Ordering::Relaxed))
+            move || {
+                let (steady, jump) = (epoch + time.monotonic(), jump_s.load(Ordering::Relaxed));
+                let by = Duration::from_secs(jump.unsigned_abs());
+                if jump < 0 { steady.saturating_sub(by) } else { steady + by }
+            }
         });
         let spawner = Spawner::current();
         let seams = Seams {
@@ -223,7 +236,12 @@ impl Cluster {
     }
 
     pub(crate) fn status() -> v1::NodeStatus {
-        v1::NodeStatus { capacity: 1 << 40, used: 0, chunks: 0, open_writes: 0 }
+        v1::NodeStatus { capacity: CAPACITY, used: 0, chunks: 0, open_writes: 0 }
+    }
+
+    /// What a node says of itself in a heartbeat.
+    fn status_of(node: &FakeNode) -> v1::NodeStatus {
+        v1::NodeStatus { used: node.state.lock().unwrap().used, ..Self::status() }
     }
 
     pub(crate) async fn register(&mut self, n: usize) -> Result<(), RemoteError> {
@@ -262,7 +280,7 @@ impl Cluster {
         let request = v1::HeartbeatRequest {
             node_id: id(node.id),
             disk: id(node.disk),
-            status: Some(Self::status()),
+            status: Some(Self::status_of(node)),
         };
         Ok(self.client.heartbeat(request).await.map(drop)?)
     }
@@ -354,7 +372,9 @@ impl Cluster {
         let blob = BlobId::from_slice(&upload.blob).unwrap();
         let copy = |n: &usize| {
             let node = &self.nodes[*n];
-            node.state.lock().unwrap().chunks.insert(ChunkId::new(blob, index));
+            let mut state = node.state.lock().unwrap();
+            state.chunks.insert(ChunkId::new(blob, index));
+            state.lengths.insert(ChunkId::new(blob, index), length);
             v1::CopyReceipt { node_id: id(node.id), disk: id(node.disk) }
         };
         let copies = nodes.iter().map(copy).collect();
@@ -525,6 +545,11 @@ impl Cluster {
 
     pub(crate) async fn sweep(&mut self) -> v1::SweepResponse {
         self.admin.sweep(v1::SweepRequest {}).await.unwrap().into_inner()
+    }
+
+    /// What the audit of the whole catalog finds.
+    pub(crate) async fn audited(&self) -> Vec<String> {
+        cairn_chunk_master::audit(&self.kv).await.unwrap().contradictions
     }
 
     /// The accounts of tenant, user and bucket.

@@ -4,6 +4,8 @@
 mod bucket_deletion;
 mod buckets;
 mod cluster;
+mod early_purge;
+mod fsck;
 mod listing;
 mod locating;
 mod model;

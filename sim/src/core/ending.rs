@@ -31,7 +31,7 @@ pub(super) async fn come_to_rest(play: &Play) {
         node.start();
         node.cut_off(false);
     }
-    if world.chance.below(2) == 0 || world.master().is_none() {
+    if world.chance.below(2) == 0 || world.master().is_none() || world.has_jumped() {
         world.crash_master();
         world.start_master().await;
     }
