@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cairn_chunk_master::Config;
 use cairn_kv::simulated::SimulatedStore;
 use cairn_proto::v1;
-use cairn_runtime::{LocalDial, NetworkDial};
+use cairn_runtime::{Clock, LocalDial, NetworkDial};
 
 use crate::cluster::{CHUNK, Cluster, config};
 
@@ -34,7 +34,7 @@ fn store() -> SimulatedStore {
 
 /// Lets the masters' loops run for so long.
 async fn seconds(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Clock::system().sleep(Duration::from_secs(seconds)).await;
 }
 
 fn who(masters: &[&Cluster]) -> Vec<bool> {
@@ -173,8 +173,10 @@ async fn quota_that_is_given_back_at_one_master_is_found_by_who_waits_at_another
     let mut second = join(&store, config, 2).await;
     first.limit(v1::ScopeKind::Bucket, 10, None).await;
     let held = first.begin("a", Some(10)).await.unwrap();
-    let waiting = tokio::spawn(async move { second.begin("b", Some(10)).await });
-    seconds(1).await;
-    first.abort(&held).await.unwrap();
-    waiting.await.unwrap().unwrap();
+    let give_back = async {
+        seconds(1).await;
+        first.abort(&held).await.unwrap();
+    };
+    let (begun, ()) = tokio::join!(second.begin("b", Some(10)), give_back);
+    begun.unwrap();
 }
