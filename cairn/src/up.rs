@@ -47,7 +47,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     local.add(MASTER, calls, process.control());
     let nodes = nodes(process, args, &local, &dialer, &inner).await?;
     let settings = (&args.gateway, args.transfer);
-    let gateway = gateway::build(process, MASTER, settings, dialer, edge.watch())?;
+    let gateway = gateway::build(process, vec![MASTER.to_owned()], settings, dialer, edge.watch())?;
 
     let (operations, admin_health) = master.admin_routes(process);
     let files =
@@ -87,7 +87,7 @@ async fn nodes(
             data: &args.data.join(format!("node-{n}")),
             zone: &format!("zone-{}", (n - 1) % zones + 1),
             advertise: node_address(n),
-            master: MASTER,
+            masters: &[MASTER.to_owned()],
         };
         let dialer = Arc::clone(dialer);
         let settings = (&args.node, args.transfer);

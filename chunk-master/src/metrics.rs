@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     clock_jump: Gauge<f64, AtomicU64>,
     purges_stopped: Gauge,
     room: Gauge<f64, AtomicU64>,
+    duties: Gauge,
     census: CensusGauges,
 }
 
@@ -85,6 +86,7 @@ impl Default for Metrics {
             clock_jump: Gauge::default(),
             purges_stopped: Gauge::default(),
             room: Gauge::default(),
+            duties: Gauge::default(),
             census: CensusGauges::default(),
         }
     }
@@ -133,6 +135,8 @@ impl Metrics {
         registry.register("purges_stopped", help, self.purges_stopped.clone());
         let help = "Share of what could be placed on all nodes that can still be placed";
         registry.register("room_free_ratio", help, self.room.clone());
+        let help = "Whether this master does what is done once for all: 1 on one of them";
+        registry.register("duties", help, self.duties.clone());
         self.census.register(registry);
     }
 
@@ -170,6 +174,11 @@ impl Metrics {
     /// The share of all room that is free, as the sweep found it.
     pub(crate) fn room(&self, free: f64) {
         self.room.set(free);
+    }
+
+    /// Whether this master does the duties.
+    pub(crate) fn does_duties(&self, mine: bool) {
+        self.duties.set(i64::from(mine));
     }
 
     /// Shows what was counted in the catalog.

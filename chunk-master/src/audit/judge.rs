@@ -15,8 +15,9 @@ use cairn_kv::{AccessError, Direction, Read, Txn};
 use super::difference::{Difference, Found, Kind, Mend, RESTORE};
 use crate::catalog::record::{self, Record};
 use crate::catalog::{
-    Alarm, Blob, Bucket, BucketCondemned, BucketDeletion, Condemned, Deletion, Finding, Finished,
-    Head, Identity, NodePage, NodeRecord, Page, PurgeQueued, Tenant, Upload, Version,
+    Alarm, Blob, Bucket, BucketCondemned, BucketDeletion, Condemned, Deletion, Duty, Finding,
+    Finished, Head, Identity, NodePage, NodeRecord, Page, PurgeQueued, ReadLease, Tenant, Upload,
+    Version,
 };
 use crate::error::CatalogError;
 
@@ -41,7 +42,7 @@ macro_rules! names_nothing {
         }
     )+};
 }
-names_nothing!(Identity, Tenant, NodeRecord, Finished, Deletion);
+names_nothing!(Identity, Duty, Tenant, NodeRecord, Finished, Deletion);
 
 /// What a look at some records of a family found.
 #[derive(Debug, Default)]
@@ -85,6 +86,7 @@ macro_rules! families {
 }
 families!(
     Identity,
+    Duty,
     Tenant,
     NodeRecord,
     Account,
@@ -94,6 +96,7 @@ families!(
     Head,
     Condemned,
     BucketCondemned,
+    ReadLease,
     Upload,
     Finished,
     Deletion,

@@ -11,7 +11,8 @@ use super::difference::{Found, REPORT, RESTORE};
 use super::judge::Judged;
 use crate::catalog::{
     Blob, Bucket, BucketCondemned, BucketCondemnedKey, BucketDeletion, BucketKey, Condemned,
-    CondemnedKey, Head, HeadKey, Scope, Tenant, Version, VersionKey, VersionState, record,
+    CondemnedKey, Head, HeadKey, ReadLease, Scope, Tenant, Version, VersionKey, VersionState,
+    record,
 };
 use crate::error::CatalogError;
 use crate::object::head;
@@ -241,6 +242,21 @@ impl Judged for BucketCondemned {
             CondemnedKey { until_ms: *until_ms, tenant: tenant.clone(), version: *version };
         if !waits(read, &of_all, Some(bucket))? {
             let what = format!("version {version} is in the queue of {bucket}, and does not wait");
+            found.dangling::<Self>(key, what);
+        }
+        Ok(())
+    }
+}
+
+impl Judged for ReadLease {
+    fn judge(
+        &self,
+        key: &VersionKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        if record::get::<Version>(read, key)?.is_none() {
+            let what = format!("somebody reads version {}, and there is none", key.version);
             found.dangling::<Self>(key, what);
         }
         Ok(())

@@ -15,13 +15,14 @@ use cairn_core::ids::NodeId;
 use cairn_core::room::placeable;
 use cairn_kv::{Read, Snapshot};
 
-use super::{Effort, PassError, SweepError, SweepReport, purge};
+use super::purge::{self, Plan};
+use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{
     Blob, Condemned, CondemnedKey, PurgeQueued, Version, VersionKey, VersionState, record,
 };
+use crate::config::millis;
 use crate::master::Master;
 use crate::nodes::Directory;
-use crate::object::condemn::LEAST_WAIT_MS;
 
 /// Versions that are looked at in one view.
 const VERSIONS_PER_LOOK: usize = 256;
@@ -71,17 +72,15 @@ pub(super) async fn run(
     let room = Room::of(&master.nodes.directory(), master.config.copies);
     master.metrics.room(room.share());
     let mut short = room.short(master.config.space_floor_percent);
-    if short == 0 || !purge::may_begin(master) {
-        return Ok(());
-    }
+    let Some(plan) = Plan::now(master).filter(|_| short > 0) else { return Ok(()) };
+    let least_wait_ms = millis(master.config.least_wait());
     short = short.saturating_sub(set_free(master).await?);
     let (mut after, mut purged) = (None, 0);
     while short > 0 && !effort.is_enough(purged, VERSIONS_PER_PASS) {
-        let (now_ms, need) = (master.time.earlier_ms(), short);
-        let look = master.kv.view(move |view| look(view, after.as_ref(), now_ms, need)).await?;
-        let unread = purge::unread(master, look.waiting, VERSIONS_PER_LOOK);
-        for part in unread.chunks(purge::VERSIONS_PER_STEP) {
-            let done = purge::carry_out(master, part.to_vec()).await?;
+        let wanted = Wanted { plan, least_wait_ms, bytes: short };
+        let look = master.kv.view(move |view| look(view, after.as_ref(), wanted)).await?;
+        for part in look.waiting.chunks(purge::VERSIONS_PER_STEP) {
+            let done = purge::carry_out(master, part.to_vec(), plan).await?;
             short = short.saturating_sub(done.bytes);
             purged += usize::try_from(done.versions).unwrap_or(usize::MAX);
             report.versions_purged_early += done.versions;
@@ -129,13 +128,20 @@ struct Look {
     next: Option<CondemnedKey>,
 }
 
-/// The next versions that free something, as many as it takes to free `need` bytes. One that was condemned just now is
-/// left: somebody may have been told of it.
+/// What a look is for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    plan: Plan,
+    /// Who was told of a version when it had a name may read it for so long, without a record.
+    least_wait_ms: u64,
+    bytes: u64,
+}
+
+/// The next versions that free something and that nobody reads, as many as it takes.
 fn look(
     view: &impl Read,
     after: Option<&CondemnedKey>,
-    now_ms: u64,
-    need: u64,
+    wanted: Wanted,
 ) -> Result<Look, SweepError> {
     let mut range = record::all::<Condemned>();
     if let Some(after) = after {
@@ -145,20 +151,21 @@ fn look(
     let next = keys.last().filter(|_| keys.len() == VERSIONS_PER_LOOK).map(|(key, _)| key.clone());
     let (mut waiting, mut freed) = (Vec::new(), 0_u64);
     for (key, _) in keys {
-        if freed >= need {
-            // What is purged may be less than what was looked at: then the next look begins here.
+        if freed >= wanted.bytes {
+            // Less may be purged than was looked at: then the next look begins here.
             return Ok(Look { next: waiting.last().cloned(), waiting });
         }
         let name = VersionKey { tenant: key.tenant.clone(), version: key.version };
         let version = record::get::<Version>(view, &name)?;
-        let may_go = |version: &Version| match version.state {
+        let has_waited = |version: &Version| match version.state {
             VersionState::Condemned { since_ms, .. } => {
-                version.info.length > 0 && since_ms.saturating_add(LEAST_WAIT_MS) <= now_ms
+                since_ms.saturating_add(wanted.least_wait_ms) <= wanted.plan.until_ms
             }
             VersionState::Current => false,
         };
-        if let Some(version) = version.filter(may_go) {
-            freed = freed.saturating_add(version.info.length);
+        let length = version.filter(has_waited).map_or(0, |version| version.info.length);
+        if length > 0 && purge::may_go(view, &key, wanted.plan)? {
+            freed = freed.saturating_add(length);
             waiting.push(key);
         }
     }

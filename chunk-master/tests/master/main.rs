@@ -12,6 +12,7 @@ mod model;
 mod nodes;
 mod placing;
 mod quotas;
+mod several;
 mod sweeping;
 mod tenants;
 mod undeleting;
