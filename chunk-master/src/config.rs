@@ -20,7 +20,7 @@ pub struct Config {
     /// How long replaced and deleted versions wait before they are purged. Longer forgives more
     /// mistakes and holds more space. Default 24 h.
     pub condemn_for: Duration,
-    /// Share of what could be placed on all nodes, in percent, below which condemned versions are purged before
+    /// Share of what could be placed on the nodes that are up, in percent, below which condemned versions are purged before
     /// their wait is over, those first whose wait ends first. Higher keeps more room for uploads and forgives fewer
     /// mistakes while space is short; 0 keeps every wait and lets uploads fail instead. Default 10.
     pub space_floor_percent: u8,

@@ -314,6 +314,32 @@ async fn references_that_are_wrong_are_counted_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_too_much_to_add_up_in_one_transaction_is_refused_and_said_so() {
+    let (cluster, _) = busy().await;
+    let (key, value) = Raw(&cluster).first(table::VERSION).await;
+    let payload = value.slice(5..);
+    for part in 0..11_u16 {
+        let (key, payload) = (key.clone(), payload.clone());
+        let closure = move |txn: &mut Txn<'_>| {
+            (0..1000_u16).try_for_each(|n| {
+                let end = [part.to_be_bytes(), n.to_be_bytes()].concat();
+                let key = [&key[..key.len() - 4], &end].concat();
+                let value = sealed(&key, &payload);
+                txn.put(key, value)
+            })
+        };
+        cluster.kv.transact::<_, AccessError, _>(Durability::Buffered, closure).await.unwrap();
+    }
+    let found = fsck(&cluster, true).await;
+    let refused = |found: &&v1::FsckDifference| found.outcome() == FsckOutcome::Refused;
+    let refused: Vec<_> = found.differences.iter().filter(refused).collect();
+    assert!(refused.iter().any(|found| found.kind() == FsckKind::Account), "{refused:?}");
+    assert!(refused.iter().any(|found| found.kind() == FsckKind::Contradiction), "{refused:?}");
+    assert!(refused.iter().all(|found| found.action.contains("10000")), "{refused:?}");
+    assert_ne!(cluster.audit().await.differences, [], "nothing was changed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_nothing_tells_the_truth_about_is_named_and_left() {
     for table in [table::VERSION, table::BLOB, table::PAGE, table::HEAD] {
         let (cluster, kept) = busy().await;

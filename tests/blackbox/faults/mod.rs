@@ -2,5 +2,6 @@
 
 pub(crate) mod all_killed;
 pub(crate) mod download;
+pub(crate) mod fsck;
 pub(crate) mod garbage;
 pub(crate) mod node_killed;

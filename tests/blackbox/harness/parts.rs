@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -213,6 +214,11 @@ impl Parts {
             codes.push(process.ended().await.code());
         }
         codes
+    }
+
+    /// Where node `at` keeps its chunks.
+    pub(crate) fn node_folder(&self, at: usize) -> PathBuf {
+        self.home.path().join(format!("node-{at}"))
     }
 
     /// Where node `at` is reached, or was.
