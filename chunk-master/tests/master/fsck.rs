@@ -315,7 +315,7 @@ async fn references_that_are_wrong_are_counted_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_to_add_up_in_one_transaction_is_refused_and_said_so() {
-    let (cluster, _) = busy().await;
+    let (mut cluster, _) = busy().await;
     let (key, value) = Raw(&cluster).first(table::VERSION).await;
     let payload = value.slice(5..);
     for part in 0..11_u16 {
