@@ -411,7 +411,7 @@ async fn a_chunk_that_nobody_has_is_deleted_on_its_node() {
     let held: usize = cluster.nodes.iter().map(|node| node.holds(&kept.blob)).sum();
     assert_eq!(held, 600, "and nothing else");
 
-    let live = fresh.put("a", CHUNK).await.unwrap();
+    let live = fresh.put("a", 5 * CHUNK).await.unwrap();
     let chunk = ChunkId::new(BlobId::from_slice(&live.blob).unwrap(), 0);
     fresh.nodes[2].state.lock().unwrap().chunks.insert(chunk);
     is_mended(&fresh, &[FsckKind::Stray]).await;
