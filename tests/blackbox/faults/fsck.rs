@@ -39,6 +39,21 @@ async fn write(http: Http, writer: u64) {
     }
 }
 
+/// At least three runs beside uploads, overwrites and deletions.
+async fn is_clean_under_load(parts: &Parts) {
+    let http = parts.edge.http();
+    let writers: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(http, writer))).collect();
+    let mut looks = 0;
+    while looks < 3 || writers.iter().any(|writer| !writer.is_finished()) {
+        let (lines, code) = fsck(parts, &[]).await;
+        assert_eq!(code, Some(0), "clean while uploads run: {lines:?}");
+        looks += 1;
+    }
+    for writer in writers {
+        writer.await.expect("all is written");
+    }
+}
+
 /// The chunks in a node's folder, by where they lie in it.
 fn chunks(folder: &Path) -> Vec<PathBuf> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
@@ -75,19 +90,10 @@ async fn fsck_is_clean_under_load_and_names_and_mends_what_a_hand_did() {
     let bytes = fs::read(folder.join(&foreign)).expect("a chunk");
     http.request("DELETE", "/v1/files/gone").answer().await.expect(204);
 
-    let writers: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(http, writer))).collect();
-    let mut looks = 0;
-    while looks < 3 || writers.iter().any(|writer| !writer.is_finished()) {
-        let (lines, code) = fsck(&parts, &[]).await;
-        assert_eq!(code, Some(0), "clean while uploads run: {lines:?}");
-        looks += 1;
-    }
-    for writer in writers {
-        writer.await.expect("all is written");
-    }
+    is_clean_under_load(&parts).await;
     eventually(90, "the deleted file is erased", async || {
         let there = folder.join(&foreign).exists();
-        if there { Err("it is there") } else { Ok(()) }
+        if there { Err("it is there".to_owned()) } else { Ok(()) }
     })
     .await;
 
