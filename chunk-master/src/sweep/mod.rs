@@ -172,7 +172,7 @@ fn may_purge(master: &Master) -> bool {
     master.metrics.clock_jumped(jump, stops);
     match (master.sweeper.stopped.swap(stops, Ordering::Relaxed), stops) {
         (false, true) => {
-            tracing::error!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is set right, or the master restarts");
+            tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is set right, or the master restarts");
         }
         (true, false) => {
             tracing::info!(target: "cairn", "the wall clock is right again: purges go on")
