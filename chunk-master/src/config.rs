@@ -128,6 +128,12 @@ pub enum SeededBug {
     PurgeIgnoresReaders,
     /// The sweep takes chunks of open uploads for orphans.
     SweepOpenBlobs,
+    /// What comes back goes on waiting for its purge.
+    UndeleteKeepsWaiting,
+    /// A bucket is made while the one of its name is still being deleted.
+    CreateWhileDeleting,
+    /// A bucket with open uploads goes at once, and their commits find the next one of its name.
+    DeleteUnderUploads,
 }
 
 /// Milliseconds of a setting.

@@ -119,7 +119,8 @@ pub(super) async fn undelete(
 ) -> Result<UndeleteResponse, Status> {
     let tenant = tenant("tenant", &request.tenant).map_err(|field| field.to_status())?;
     let version = convert::version_id(&request.version_id).map_err(|field| field.to_status())?;
-    let closure = move |txn: &mut Txn<'_>| restore(txn, &tenant, version);
+    let faults = master.config.faults();
+    let closure = move |txn: &mut Txn<'_>| restore(txn, &tenant, version, faults);
     let object = master.transact(Durability::Synced, closure).await?;
     tracing::info!(target: "cairn", bucket = %object.bucket, key = %object.key, %version, "undeleted");
     Ok(UndeleteResponse { object: Some((&object).into()) })

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_chunk_master::{ChunkMaster, Config, Seams, build};
+use cairn_chunk_master::{ChunkMaster, Config, MasterError, Seams, build};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_kv::Kv;
@@ -139,7 +139,7 @@ pub(crate) fn id(uuid: Uuid) -> Bytes {
 }
 
 /// A master, its nodes, and clients of both its services.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cluster {
     pub(crate) master: ChunkMaster,
     pub(crate) client: MasterClient<PeerChannel>,
@@ -182,9 +182,19 @@ impl Cluster {
     /// A master that starts on a store which may hold something. Each life draws ids of its own, and begins with the
     /// wall hours ahead of where the one before it began.
     pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
+        Self::try_on(config, kv, dial, life).await.unwrap()
+    }
+
+    /// As [`Self::on`], for stores that may fail.
+    pub(crate) async fn try_on(
+        config: Config,
+        kv: Kv,
+        dial: Arc<LocalDial>,
+        life: u32,
+    ) -> Result<Self, MasterError> {
         let cluster = Self::put_together(config, kv, dial, life);
-        cluster.master.start().await.unwrap();
-        cluster
+        cluster.master.start().await?;
+        Ok(cluster)
     }
 
     /// A master that answers calls and does nothing by itself.
@@ -219,19 +229,23 @@ impl Cluster {
         let channel = dial.dial(MASTER).unwrap();
         let client = MasterClient::new(channel.clone());
         let admin = AdminClient::new(channel);
-        Self {
-            master,
-            client,
-            admin,
-            nodes: Vec::new(),
-            dial,
-            kv,
-            jump_s,
-            ids: u128::from(life) * 1_000_000,
-        }
+        let ids = u128::from(life) * 1_000_000;
+        Self { master, client, admin, nodes: Vec::new(), dial, kv, jump_s, ids }
+    }
+
+    /// Another client of the same master, which draws ids of its own: `number` is from 1 on.
+    pub(crate) fn another(&self, number: u32) -> Self {
+        Self { ids: self.ids + (u128::from(number) << 64), ..self.clone() }
     }
 
     pub(crate) async fn add_node(&mut self, zone: &str) {
+        self.know_node(zone);
+        self.register(self.nodes.len() - 1).await.unwrap();
+        self.beat(self.nodes.len() - 1).await.unwrap();
+    }
+
+    /// Adds a node that runs, and that the master does not know.
+    pub(crate) fn know_node(&mut self, zone: &str) {
         let n = self.nodes.len() as u128 + 1;
         let node = FakeNode {
             id: Uuid::from_u128(n),
@@ -243,8 +257,6 @@ impl Cluster {
         let routes = Routes::new(ChunksServer::new(node.clone())).into_axum_router();
         self.dial.add(node.address.as_str(), routes, Spawner::current());
         self.nodes.push(node);
-        self.register(self.nodes.len() - 1).await.unwrap();
-        self.beat(self.nodes.len() - 1).await.unwrap();
     }
 
     pub(crate) fn status() -> v1::NodeStatus {

@@ -4,6 +4,7 @@
 mod bucket_deletion;
 mod buckets;
 mod cluster;
+mod crashes;
 mod early_purge;
 mod fsck;
 mod listing;
@@ -11,6 +12,7 @@ mod locating;
 mod model;
 mod nodes;
 mod placing;
+mod quota_race;
 mod quotas;
 mod several;
 mod sweeping;
