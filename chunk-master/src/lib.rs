@@ -7,6 +7,7 @@
 //!   ├─► upload/  object/  bucket/   what a call does to the catalog, as pure bounded closures over a transaction
 //!   │        └─► catalog/  the records, one file each ─► cairn-kv
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
+//! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
 //! audit/                   whether all records agree with each other
 //! ```
@@ -19,11 +20,13 @@ mod accounts;
 mod admin;
 mod answer;
 mod audit;
+mod backup;
 mod bucket;
 mod catalog;
 mod census;
 mod config;
 mod error;
+mod journal;
 mod master;
 mod metrics;
 mod nodes;
@@ -50,9 +53,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::service::AdminRpc;
 pub use audit::{Audit, audit};
+pub use backup::{Import, export};
+pub use catalog::Held;
+pub use master::known_nodes;
 pub use config::Config;
 #[cfg(feature = "seeded-bugs")]
 pub use config::SeededBug;
+pub use journal::MetaJournal;
 pub use rpc::service::MasterRpc;
 pub use sweep::SweepReport;
 
@@ -118,6 +125,8 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         freed: watch::Sender::new(0),
         reads: object::reads::ReadLeases::new(config.read_lease, clock.monotonic()),
         catalog: OnceLock::new(),
+        journal: OnceLock::new(),
+        spawner: spawner.clone(),
         stop: CancellationToken::new(),
         config,
         clock,
@@ -149,10 +158,18 @@ impl ChunkMaster {
         AdminRpc(Arc::clone(&self.master))
     }
 
+    /// Keeps `journal`, which the store was opened with, on nodes once the master has started. To be called before that.
+    pub fn keep_journal(&self, journal: MetaJournal) {
+        self.master.journal.get_or_init(|| journal);
+    }
+
     /// Shows the master's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut MetricsRegistry) {
         self.master.metrics.register(registry);
         metrics::Metrics::register_store(self.master.kv.clone(), registry);
+        if let Some(journal) = self.master.journal.get() {
+            metrics::Metrics::register_journal(journal.clone(), registry);
+        }
     }
 
     /// [`Self::open`]s the catalog and starts the loops. To be called once.
@@ -161,6 +178,10 @@ impl ChunkMaster {
     /// As [`Self::open`].
     pub async fn start(&self) -> Result<(), MasterError> {
         self.open().await?;
+        if let Some(journal) = self.master.journal.get().cloned() {
+            let (keeping, spawner) = (Arc::clone(&self.master), self.spawner.clone());
+            self.spawner.spawn(async move { journal::run(&keeping, &journal, &spawner).await });
+        }
         let sweeping = Arc::clone(&self.master);
         self.spawner.spawn(async move { sweep::run(&sweeping).await });
         let watching = Arc::clone(&self.master);

@@ -6,6 +6,7 @@
 
 pub mod convert;
 pub mod error;
+pub mod meta;
 
 pub use convert::InvalidField;
 pub use error::{Reason, RemoteError, WireError};
@@ -29,6 +30,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cairn.v
 
 /// Largest message that a service accepts or sends: a frame of data with its checksums, or a page of a list.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest message of `MetaJournal`: a record of the journal at its longest.
+pub const MAX_META_MESSAGE_BYTES: usize = 28 << 20;
 /// Largest run of chunk or file bytes in one message.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Metadata key that carries the request id.
@@ -90,7 +93,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(files, 6, "all files of cairn.v1 are looked at");
+        assert_eq!(files, 7, "all files of cairn.v1 are looked at");
         assert!(missing.is_empty(), "no comment on {missing:?}");
     }
 }

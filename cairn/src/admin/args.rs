@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args as ClapArgs, Subcommand, ValueHint};
 
+use super::meta::args::Meta;
 use crate::client::error::EXIT_CODES;
 
 /// Where the master is administered.
@@ -50,6 +51,9 @@ pub(crate) enum Do {
     Uploads(Show),
     /// Show chunks with fewer good copies than wanted
     Short(Show),
+    /// Back the catalog up, bring it back, see how safe it is
+    #[command(subcommand)]
+    Meta(Meta),
 }
 
 /// How it is shown.

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod audit;
 mod condemned;
+mod meta;
 mod nodes;
 mod short;
 mod tenants;
@@ -31,6 +32,9 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Runs what was asked for.
 pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
     block_on(async {
+        if let Do::Meta(what) = &args.what {
+            return meta::run(&args.connection, what).await;
+        }
         let operator = Operator::dial(&args.connection)?;
         match &args.what {
             Do::Nodes(show) => nodes::run(&operator, show).await,
@@ -42,6 +46,7 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
             Do::Undelete(args) => condemned::undelete(&operator, args).await,
             Do::Uploads(show) => uploads::run(&operator, show).await,
             Do::Short(show) => short::run(&operator, show).await,
+            Do::Meta(_) => Ok(()),
         }
     })
 }

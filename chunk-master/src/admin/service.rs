@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{audit, chunks, condemned, quota, tenants, uploads};
+use super::{audit, chunks, condemned, meta, quota, tenants, uploads};
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -110,6 +110,29 @@ impl v1::admin_server::Admin for AdminRpc {
     ) -> Result<Response<v1::ListChunksResponse>, Status> {
         let answer = chunks::list_chunks(&self.0, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    type ExportMetaStream = meta::Exported;
+
+    async fn export_meta(
+        &self,
+        _: Request<v1::ExportMetaRequest>,
+    ) -> Result<Response<Self::ExportMetaStream>, Status> {
+        Ok(Response::new(meta::export_meta(&self.0).await?))
+    }
+
+    async fn get_meta_status(
+        &self,
+        _: Request<v1::GetMetaStatusRequest>,
+    ) -> Result<Response<v1::GetMetaStatusResponse>, Status> {
+        Ok(Response::new(meta::get_meta_status(&self.0).await?))
+    }
+
+    async fn release_sweep(
+        &self,
+        _: Request<v1::ReleaseSweepRequest>,
+    ) -> Result<Response<v1::ReleaseSweepResponse>, Status> {
+        Ok(Response::new(meta::release_sweep(&self.0).await?))
     }
 
     async fn sweep(

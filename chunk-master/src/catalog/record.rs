@@ -44,6 +44,8 @@ pub(crate) enum Table {
     Tenant = 17,
     BucketDeletion = 18,
     BucketCondemned = 19,
+    Held = 20,
+    Importing = 21,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.
