@@ -11,13 +11,14 @@
 
 mod files;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_chain::Disk;
 use cairn_core::backup::BackupHead;
-use cairn_core::journal::JournalKept;
 use cairn_proto::v1::meta_journal_server::MetaJournalServer;
 use cairn_proto::{InvalidField, MAX_META_MESSAGE_BYTES, Reason, WireError};
 use cairn_runtime::{Blocking, BlockingError};
@@ -101,11 +102,6 @@ impl MetaKeeper {
         MetaJournalServer::new(MetaService::new(self.clone()))
             .max_decoding_message_size(MAX_META_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_META_MESSAGE_BYTES)
-    }
-
-    /// What is kept now.
-    pub fn kept(&self) -> JournalKept {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).kept()
     }
 
     /// Works on the files, off the async workers and to its end.

@@ -3,4 +3,5 @@
 pub(crate) mod all_killed;
 pub(crate) mod download;
 pub(crate) mod garbage;
+pub(crate) mod master_lost;
 pub(crate) mod node_killed;

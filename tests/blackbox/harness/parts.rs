@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -224,6 +225,24 @@ impl Parts {
     /// All processes that run.
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
         [&self.gateway, &self.master].into_iter().chain(self.nodes.iter().flatten())
+    }
+
+    /// The master's folder.
+    pub(crate) fn master_folder(&self) -> PathBuf {
+        self.home.path().join("master")
+    }
+
+    /// Kills the master alone.
+    pub(crate) fn kill_master(&mut self) {
+        self.master.kill();
+    }
+
+    /// Starts the master again, where gateways and nodes look for it.
+    pub(crate) async fn start_master(&mut self) {
+        let (master, edge) = run_master(&self.plan, &self.home, &mut self.ports.master).await;
+        self.master = master;
+        self.edge.admin = edge.admin;
+        self.all_nodes_up().await;
     }
 
     /// Kills everything at once.
