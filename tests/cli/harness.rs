@@ -100,7 +100,7 @@ impl Up {
     /// With further options of `cairn up`.
     pub(crate) fn with(options: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a folder");
-        let options = options.iter().map(ToString::to_string).collect();
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let (child, stdout, url, admin_url) = start(&home, &options);
         let up = Self { child, _stdout: stdout, home, options, url, admin_url };
         up.all_nodes_up();

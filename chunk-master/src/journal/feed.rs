@@ -1,6 +1,6 @@
 //! The last records, who has them, and who waits for that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +20,10 @@ const MAX_WAITING: u64 = 256;
 const KEPT_BYTES: usize = 64 << 20;
 /// Bytes of records that go to a node at once, unless one is longer.
 const BATCH_BYTES: usize = 1 << 20;
-/// Longest wait of an answer for the nodes.
-const WAIT_BOUND: Duration = Duration::from_secs(10);
+/// A node that fails for so long is replaced by another, if there is one.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
+/// Longest wait of an answer for the nodes: shorter than gateways wait for it.
+const WAIT_BOUND: Duration = Duration::from_secs(5);
 
 /// A node that keeps the journal, as its master sees it.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct Keeper {
     pub(crate) backup_bytes: u64,
     /// Why it does not keep up.
     pub(crate) problem: Option<String>,
+    /// Since when, by the monotonic clock; `None` when it keeps up, and when it refuses this master.
+    pub(crate) failing_since: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -133,8 +137,8 @@ impl MetaJournal {
         let mut state = self.lock();
         if let Some(keeper) = state.keepers.get_mut(&node) {
             let address = std::mem::take(&mut keeper.address);
-            let problem = None;
-            *keeper = Keeper { address, acked: Some(acked), journal_bytes, backup_bytes, problem };
+            let acked = Some(acked);
+            *keeper = Keeper { address, acked, journal_bytes, backup_bytes, ..Keeper::default() };
         }
         let mut all: Vec<_> = state.keepers.values().filter_map(|keeper| keeper.acked).collect();
         all.sort_unstable_by(|one, other| other.cmp(one));
@@ -150,11 +154,22 @@ impl MetaJournal {
         state.trim(durable);
     }
 
-    /// A node does not keep up.
-    pub(crate) fn failed(&self, node: NodeId, problem: String) {
+    /// A node does not keep up, or refuses this master: then no other node should be asked in its place.
+    pub(crate) fn failed(&self, node: NodeId, problem: String, refuses: bool) {
+        let now = self.0.clock.monotonic();
         if let Some(keeper) = self.lock().keepers.get_mut(&node) {
             keeper.problem = Some(problem);
+            keeper.failing_since = (!refuses).then(|| keeper.failing_since.unwrap_or(now));
         }
+    }
+
+    /// Nodes that have failed for long.
+    pub(crate) fn hopeless(&self) -> BTreeSet<NodeId> {
+        let now = self.0.clock.monotonic();
+        let for_long = |since: Duration| now.saturating_sub(since) > GIVE_UP_AFTER;
+        let state = self.lock();
+        let failing = state.keepers.iter().filter(|(_, k)| k.failing_since.is_some_and(for_long));
+        failing.map(|(node, _)| *node).collect()
     }
 
     /// Waits for records behind `acked`, and gives the next of them.

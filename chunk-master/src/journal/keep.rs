@@ -67,7 +67,8 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
     loop {
         let directory = master.nodes.directory();
         let current: BTreeSet<_> = tasks.keys().copied().collect();
-        let chosen = choose(&directory, &current, journal.copies() as usize + 1);
+        let hopeless = journal.hopeless();
+        let chosen = choose(&directory, &current, &hopeless, journal.copies() as usize + 1);
         let stays = |node: &NodeId, address: &str| {
             chosen.contains(node)
                 && directory.get(node).is_some_and(|view| view.record.address == address)
@@ -101,15 +102,24 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
     }
 }
 
-/// Who keeps the journal: those who do already, in different zones first, and nobody who is gone.
-fn choose(directory: &Directory, current: &BTreeSet<NodeId>, count: usize) -> Vec<NodeId> {
+/// Who keeps the journal: those who do already, in different zones first, nobody who is gone, and who fails for long only
+/// where there is nobody else.
+fn choose(
+    directory: &Directory,
+    current: &BTreeSet<NodeId>,
+    hopeless: &BTreeSet<NodeId>,
+    count: usize,
+) -> Vec<NodeId> {
     let mut there: Vec<_> =
         directory.values().filter(|view| view.state != NodeState::Down).collect();
     there.sort_by_key(|view| (!current.contains(&view.node), view.node));
     let mut zones: BTreeSet<&Zone> = BTreeSet::new();
+    let is_hopeless = |node: &NodeId| hopeless.contains(node);
+    let (last, there): (Vec<_>, Vec<_>) =
+        there.into_iter().partition(|view| is_hopeless(&view.node));
     let (first, rest): (Vec<_>, Vec<_>) =
         there.into_iter().partition(|view| zones.insert(&view.record.zone));
-    first.into_iter().chain(rest).take(count).map(|view| view.node).collect()
+    first.into_iter().chain(rest).chain(last).take(count).map(|view| view.node).collect()
 }
 
 /// The journal on one node.
@@ -127,12 +137,13 @@ impl Keeping {
         let mut told = None;
         loop {
             let Err(problem) = self.follow(&mut told).await;
+            let refuses = matches!(problem, NotKept::Superseded | NotKept::Behind);
             let problem = problem.to_string();
             self.master.metrics.journal_failures.inc();
             if told.as_ref() != Some(&problem) {
                 tracing::warn!(target: "cairn", node = %self.node, problem, "the journal is not kept");
             }
-            self.journal.failed(self.node, problem.clone());
+            self.journal.failed(self.node, problem.clone(), refuses);
             told = Some(problem);
             self.master.clock.sleep(ASK_AGAIN).await;
         }
@@ -251,5 +262,45 @@ impl Keeping {
         self.journal.acked(self.node, here.sequence, kept.journal_bytes, kept.backup_bytes);
         tracing::info!(target: "cairn", node = %self.node, bytes = kept.backup_bytes, "backup of the catalog taken");
         Ok(here.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_core::ids::DiskIncarnation;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::catalog::NodeRecord;
+    use crate::nodes::{Fullness, NodeView};
+
+    fn id(n: u128) -> NodeId {
+        NodeId::from_uuid(Uuid::from_u128(n))
+    }
+
+    fn directory(nodes: &[(u128, &str, NodeState)]) -> Directory {
+        let view = |&(n, zone, state): &(u128, &str, NodeState)| {
+            let record = NodeRecord {
+                disk: DiskIncarnation::from_uuid(Uuid::from_u128(n)),
+                address: format!("http://node-{n}:7100"),
+                zone: Zone::new(zone).expect("a label"),
+            };
+            (id(n), NodeView { node: id(n), record, state, fullness: Fullness::default() })
+        };
+        nodes.iter().map(view).collect()
+    }
+
+    #[test]
+    fn the_journal_stays_where_it_is_and_spreads_over_zones_and_leaves_who_is_gone() {
+        use NodeState::{Down, Up};
+        let there = directory(&[(1, "a", Up), (2, "a", Up), (3, "b", Up), (4, "c", Down)]);
+        let none = BTreeSet::new();
+        assert_eq!(choose(&there, &none, &none, 2), [id(1), id(3)], "two zones");
+        assert_eq!(choose(&there, &none, &none, 4), [id(1), id(3), id(2)], "not who is gone");
+        let current = BTreeSet::from([id(2), id(3)]);
+        assert_eq!(choose(&there, &current, &none, 2), [id(2), id(3)], "it stays");
+        let hopeless = BTreeSet::from([id(3)]);
+        assert_eq!(choose(&there, &current, &hopeless, 2), [id(2), id(1)], "who fails is replaced");
+        assert_eq!(choose(&there, &current, &hopeless, 3).last(), Some(&id(3)), "unless needed");
     }
 }

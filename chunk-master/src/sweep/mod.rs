@@ -127,6 +127,7 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
     let _turn = turn.map_err(|_| PassError::Stopping)?;
     let mut report = SweepReport::default();
     if is_held(master).await? {
+        master.metrics.swept(&report, master.time.wall_ms());
         return Ok(report);
     }
     expire::run(master, effort, &mut report).await?;

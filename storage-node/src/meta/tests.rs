@@ -102,7 +102,7 @@ fn read(files: &Files) -> (Position, Vec<JournalRecord>) {
 /// Takes a backup, records, another backup and records, as far as the disk lets it: what was answered.
 fn work(disk: &MemoryDisk, all: &[JournalRecord]) -> Result<(), (Option<Position>, MetaError)> {
     let mut acked = None;
-    let mut step = |acked: &mut Option<Position>| -> Result<(), MetaError> {
+    let step = |acked: &mut Option<Position>| -> Result<(), MetaError> {
         let mut files = Files::open(Arc::new(disk.clone()))?;
         files.begin(writer(1), all[all.len() - 1].position(), 2)?;
         put_backup(&mut files, disk, BEGUN)?;
