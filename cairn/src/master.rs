@@ -67,7 +67,7 @@ impl Running {
             Some(url) => {
                 let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
                 open_database(clock, entropy, url, settings.store_ca.clone())?
-            },
+            }
         };
         let seams = Seams {
             clock: process.clock.clone(),
@@ -121,7 +121,8 @@ fn meta_copies(settings: &MasterSettings) -> Result<u32, StartError> {
     const MOST_BY_ITSELF: u32 = 2;
     match (&settings.store, settings.meta_copies) {
         (Some(_), Some(1..)) => Err(StartError::Usage(
-            "--meta-copies is for the catalog in a folder: a database has copies of its own".to_owned(),
+            "--meta-copies is for the catalog in a folder: a database has copies of its own"
+                .to_owned(),
         )),
         (Some(_), _) => Ok(0),
         (None, given) => Ok(given.unwrap_or(settings.copies.min(MOST_BY_ITSELF))),
@@ -155,8 +156,7 @@ pub(crate) fn open_database(
 ) -> Result<Kv, StartError> {
     let config = PostgresConfig::new(&url.0, authority)
         .map_err(|error| StartError::Usage(format!("--store: {error}")))?;
-    Kv::postgres(config, clock, entropy)
-        .map_err(failed("open the catalog in the database"))
+    Kv::postgres(config, clock, entropy).map_err(failed("open the catalog in the database"))
 }
 
 fn config(settings: &MasterSettings) -> Result<Config, StartError> {
@@ -168,6 +168,7 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
     }
     Ok(Config {
         copies: settings.copies,
+        meta_renew: settings.meta_renew,
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,
         condemn_for: settings.condemn_for,

@@ -55,11 +55,11 @@ pub use admin::service::AdminRpc;
 pub use audit::{Audit, audit};
 pub use backup::{Import, export};
 pub use catalog::Held;
-pub use master::known_nodes;
 pub use config::Config;
 #[cfg(feature = "seeded-bugs")]
 pub use config::SeededBug;
 pub use journal::MetaJournal;
+pub use master::known_nodes;
 pub use rpc::service::MasterRpc;
 pub use sweep::SweepReport;
 

@@ -14,8 +14,8 @@ use tonic::Status;
 
 use crate::MasterError;
 use crate::answer;
-use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, Tenant, record};
 use crate::backup::{self, BackupError};
+use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, Tenant, record};
 use crate::census::Round;
 use crate::config::{Config, SeededBug, millis};
 use crate::error::{CatalogError, operation_error};

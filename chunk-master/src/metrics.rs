@@ -290,10 +290,18 @@ impl Collector for JournalNumbers {
         let journal_bytes = keepers.values().map(|keeper| keeper.journal_bytes).max();
         let waiting = self.journal.last().saturating_sub(cairn_kv::Journal::durable(&self.journal));
         let gauges = [
-            ("wanted", "Nodes that must have a record of the journal", self.journal.copies().into()),
+            (
+                "wanted",
+                "Nodes that must have a record of the journal",
+                self.journal.copies().into(),
+            ),
             ("keepers", "Nodes that keep the journal and are up to date", keeping as u64),
             ("waiting", "Records that too few nodes have yet", waiting),
-            ("bytes", "Bytes of records behind the backup, on the node with most", journal_bytes.unwrap_or(0)),
+            (
+                "bytes",
+                "Bytes of records behind the backup, on the node with most",
+                journal_bytes.unwrap_or(0),
+            ),
         ];
         for (name, help, value) in gauges {
             let name = format!("cairn_master_journal_{name}");

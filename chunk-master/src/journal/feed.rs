@@ -113,9 +113,12 @@ impl MetaJournal {
             let problems: Vec<_> = state
                 .keepers
                 .values()
-                .filter_map(|keeper| Some(format!("{}: {}", keeper.address, keeper.problem.as_ref()?)))
+                .filter_map(|keeper| {
+                    Some(format!("{}: {}", keeper.address, keeper.problem.as_ref()?))
+                })
                 .collect();
-            let why = if problems.is_empty() { "no more are known".into() } else { problems.join("; ") };
+            let why =
+                if problems.is_empty() { "no more are known".into() } else { problems.join("; ") };
             format!("{keeping} of {} nodes keep the journal ({why})", self.0.copies)
         })
     }

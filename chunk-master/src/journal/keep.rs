@@ -35,8 +35,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Longest wait for a node to take a whole backup.
 const BACKUP_BOUND: Duration = Duration::from_secs(60 * 60);
-/// A backup is renewed when the records behind it have more bytes than this, and than the backup.
-const RENEW_BYTES: u64 = 64 << 20;
 
 /// Why a node does not keep up.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +51,9 @@ enum NotKept {
     Dump(#[from] StorageFailure),
     #[error("another master began a later term: this one is an old copy, or was replaced")]
     Superseded,
-    #[error("the node has records that this catalog lacks: it is an old copy; restore it from the nodes")]
+    #[error(
+        "the node has records that this catalog lacks: it is an old copy; restore it from the nodes"
+    )]
     Behind,
     #[error("the node was away for too long and needs a backup")]
     Gone,
@@ -136,7 +136,8 @@ impl Keeping {
     async fn run(self) {
         let mut told = None;
         loop {
-            let Err(problem) = self.follow(&mut told).await;
+            // Boxed: a backup on its way takes some 25 KiB of state.
+            let Err(problem) = Box::pin(self.follow(&mut told)).await;
             let refuses = matches!(problem, NotKept::Superseded | NotKept::Behind);
             let problem = problem.to_string();
             self.master.metrics.journal_failures.inc();
@@ -171,7 +172,12 @@ impl Keeping {
         let leads_on = |at: &Position| self.journal.leads_on_from(*at);
         let mut acked = match kept.position.filter(leads_on) {
             Some(position) => {
-                self.journal.acked(self.node, position.sequence, kept.journal_bytes, kept.backup_bytes);
+                self.journal.acked(
+                    self.node,
+                    position.sequence,
+                    kept.journal_bytes,
+                    kept.backup_bytes,
+                );
                 position.sequence
             }
             None => self.put_backup(writer).await?,
@@ -190,7 +196,9 @@ impl Keeping {
             };
             let kept = self.append(writer, batch).await?;
             acked = kept.position.map_or(acked, |position| position.sequence);
-            if kept.journal_bytes > kept.backup_bytes.max(RENEW_BYTES) && renewal.is_terminated() {
+            if kept.journal_bytes > kept.backup_bytes.max(self.master.config.meta_renew)
+                && renewal.is_terminated()
+            {
                 renewal.set(self.put_backup(writer).fuse());
             }
         }

@@ -67,7 +67,9 @@ pub enum InvalidBackup {
     #[error("this is no backup of a catalog")]
     Foreign,
     /// It was written by another version.
-    #[error("the backup has version {0}, this program knows version 1: use the Cairn that wrote it")]
+    #[error(
+        "the backup has version {0}, this program knows version 1: use the Cairn that wrote it"
+    )]
     UnknownVersion(u32),
     /// A checksum does not match, or parts are missing, or come twice.
     #[error("the backup is damaged at frame {frame}")]

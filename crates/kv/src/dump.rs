@@ -158,8 +158,8 @@ impl Dumper {
             let _turn = turn;
             let sink = Sink { said: said.clone(), page: Vec::new(), bytes: 0 };
             let walked = contained(|| walk(sink));
-            let walked = walked
-                .unwrap_or_else(|panic| Err(StorageFailure::new("read all entries", panic)));
+            let walked =
+                walked.unwrap_or_else(|panic| Err(StorageFailure::new("read all entries", panic)));
             if let Err(failure) = walked {
                 // Nobody may be reading any more.
                 let _ = said.blocking_send(Err(failure));

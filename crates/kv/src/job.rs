@@ -58,12 +58,13 @@ pub(crate) trait ViewJob: Send {
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 /// An answer, and what of the journal it waits for.
 type Covered<T, E> = (Result<T, E>, Sequence);
+type CoveredAnswer<T, E> = oneshot::Receiver<Covered<T, TransactError<E>>>;
 
 /// Makes a job of a transaction's closure, and the place where its answer arrives.
 pub(crate) fn transact<T, E, F>(
     durability: Durability,
     f: F,
-) -> (Box<dyn TransactJob>, oneshot::Receiver<Covered<T, TransactError<E>>>)
+) -> (Box<dyn TransactJob>, CoveredAnswer<T, E>)
 where
     T: Send + 'static,
     E: Send + 'static,

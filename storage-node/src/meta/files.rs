@@ -18,9 +18,7 @@ use cairn_chain::Disk;
 use cairn_chain::disk::{DiskFile, durable_publish, durable_write, read_small};
 use cairn_core::backup::{BackupHead, BackupPart, BackupReader, InvalidBackup};
 use cairn_core::digest::plain_crc;
-use cairn_core::journal::{
-    InvalidRecord, JournalKept, JournalRecord, JournalWriter, Position,
-};
+use cairn_core::journal::{InvalidRecord, JournalKept, JournalRecord, JournalWriter, Position};
 
 const FOLDER: &str = "meta";
 const STATE: &str = "meta/state";
@@ -47,10 +45,14 @@ pub enum MetaError {
         source: io::Error,
     },
     /// The file that says whose the journal is.
-    #[error("the file `meta/state` is damaged: remove the folder `meta` when other nodes keep the journal")]
+    #[error(
+        "the file `meta/state` is damaged: remove the folder `meta` when other nodes keep the journal"
+    )]
     StateDamaged,
     /// The folder was written by another version.
-    #[error("the folder `meta` has format {0}, this version knows format 1: use the Cairn that wrote it")]
+    #[error(
+        "the folder `meta` has format {0}, this version knows format 1: use the Cairn that wrote it"
+    )]
     UnknownFormat(String),
     /// What was sent is no backup.
     #[error("the backup is refused: {0}")]
@@ -59,7 +61,9 @@ pub enum MetaError {
     #[error("a record is refused: {0}")]
     Record(#[from] InvalidRecord),
     /// An fsync failed: it is not known what is durable, and asking again does not tell.
-    #[error("the disk failed to make the journal durable: nothing more is taken until the node is restarted")]
+    #[error(
+        "the disk failed to make the journal durable: nothing more is taken until the node is restarted"
+    )]
     DiskFailed,
 }
 
@@ -163,8 +167,10 @@ impl Files {
     }
 
     fn find_segments(&mut self, found: &[String]) -> Result<(), MetaError> {
-        let mut segments: Vec<_> =
-            found.iter().filter_map(|name| numbers(name, "journal-").map(|at| (at, name))).collect();
+        let mut segments: Vec<_> = found
+            .iter()
+            .filter_map(|name| numbers(name, "journal-").map(|at| (at, name)))
+            .collect();
         segments.sort_unstable();
         let mut last = self.backup.as_ref().map(|backup| backup.position);
         for ((branch, first), name) in segments {
@@ -200,7 +206,11 @@ impl Files {
                     let follows = match last {
                         Some(last) => record.follows(last),
                         // A segment may begin before the backup: its records were taken when they followed.
-                        None => position.sequence < before.sequence || position == before || record.follows(before),
+                        None => {
+                            position.sequence < before.sequence
+                                || position == before
+                                || record.follows(before)
+                        }
                     };
                     if !follows {
                         break;
@@ -249,7 +259,9 @@ impl Files {
             here.branch > committed.branch
                 || (here.branch == committed.branch && here.sequence > committed.sequence)
         };
-        if self.writer.is_some_and(|now| now.supersedes(&writer)) || self.position().is_some_and(ahead) {
+        if self.writer.is_some_and(|now| now.supersedes(&writer))
+            || self.position().is_some_and(ahead)
+        {
             return Ok(());
         }
         let text = encode_state(&writer, copies);
@@ -336,7 +348,7 @@ impl Files {
     }
 
     /// Takes over a backup that was written aside, and drops what it covers.
-    pub(crate) fn adopt(&mut self, new: NewBackup, head: &BackupHead) -> Result<(), MetaError> {
+    pub(crate) fn adopt(&mut self, new: &NewBackup, head: &BackupHead) -> Result<(), MetaError> {
         self.check_disk()?;
         let position = head.position;
         let path = backup_path(position);
@@ -351,6 +363,8 @@ impl Files {
         });
         let covered = match leads_on {
             true => {
+                // The next backup covers this segment, and what comes now is in another one.
+                self.open = None;
                 let covered = |s: &Segment| s.last.sequence <= position.sequence;
                 let count = self.segments.iter().take_while(|segment| covered(segment)).count();
                 self.segments.drain(..count).collect()
@@ -407,7 +421,9 @@ impl NewBackup {
         const DOING: &str = "begin a backup";
         let path = format!("{FOLDER}/backup.new");
         match disk.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(DOING)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(DOING)(error));
+            }
             _ => {}
         }
         let file = disk.create_new(&path).map_err(failed(DOING))?;
@@ -485,7 +501,8 @@ struct Records<'f> {
 
 impl<'f> Records<'f> {
     fn of(file: &'f dyn DiskFile) -> Result<Self, MetaError> {
-        let magic = file.read_at(0, MAGIC.len()).map_err(failed("read a segment of the journal"))?;
+        let magic =
+            file.read_at(0, MAGIC.len()).map_err(failed("read a segment of the journal"))?;
         if magic != MAGIC {
             // Nothing in it was durable.
             return Ok(Self { file, at: u64::MAX });

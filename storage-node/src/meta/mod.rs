@@ -25,8 +25,8 @@ use cairn_runtime::{Blocking, BlockingError};
 use tokio::sync::Semaphore;
 
 use crate::identity::NodeIdentity;
-use files::{Contents, Files, NewBackup};
 pub use files::MetaError;
+use files::{Contents, Files, NewBackup};
 pub use service::MetaService;
 
 /// The journal that a node keeps for its master. Cheap to clone; clones are the same.

@@ -101,7 +101,7 @@ impl MetaService {
         }
         let work = move |files: &mut super::Files| {
             if files.is_written_by(&writer) {
-                files.adopt(taking.new, &head)?;
+                files.adopt(&taking.new, &head)?;
             }
             Ok(files.kept())
         };
@@ -176,7 +176,8 @@ impl MetaJournal for MetaService {
         _: Request<v1::ReadMetaRequest>,
     ) -> Result<Response<Self::ReadMetaStream>, Status> {
         let opened = self.keeper.with(|files| Ok((files.kept(), files.contents()))).await;
-        let opened = opened.and_then(|(kept, contents)| Ok((kept, contents.ok_or(Refused::Empty)?)));
+        let opened =
+            opened.and_then(|(kept, contents)| Ok((kept, contents.ok_or(Refused::Empty)?)));
         let (kept, contents) = opened.map_err(|error| error.to_status())?;
         let reading = Reading { keeper: self.keeper.clone(), contents, at: At::Backup(0) };
         let first = message(read_meta_response::Part::State(self.state(kept)));
@@ -236,7 +237,8 @@ impl Reading {
             At::Segment(segment, at) => {
                 let (records, next) = self.contents.records(segment, at)?;
                 let moved = next > at && next < self.contents.segment_bytes(segment);
-                self.at = if moved { At::Segment(segment, next) } else { At::Segment(segment + 1, 0) };
+                self.at =
+                    if moved { At::Segment(segment, next) } else { At::Segment(segment + 1, 0) };
                 match records.is_empty() {
                     true => Step::Nothing,
                     false => Step::Part(read_meta_response::Part::Records(records)),

@@ -56,7 +56,7 @@ fn put_backup(files: &mut Files, disk: &MemoryDisk, position: Position) -> Resul
     new.write(&of.head(&head))?;
     new.write(&of.entries(&[(Bytes::from_static(b"a"), Bytes::from_static(b"b"))]))?;
     new.write(&of.end())?;
-    files.adopt(new, &head)
+    files.adopt(&new, &head)
 }
 
 /// All that is kept: where the backup is, and the records behind it, each following the one before.
@@ -134,8 +134,12 @@ fn after_a_crash_at_any_step_what_was_answered_is_there_and_more_can_follow() {
                 Err((acked, _)) => *acked,
             };
             let kept = files.kept().position;
-            let enough = acked.is_none_or(|acked| kept.is_some_and(|k| k.sequence >= acked.sequence));
-            assert!(enough, "{loss:?} after {step} changes: {acked:?} was answered, {kept:?} is left");
+            let enough =
+                acked.is_none_or(|acked| kept.is_some_and(|k| k.sequence >= acked.sequence));
+            assert!(
+                enough,
+                "{loss:?} after {step} changes: {acked:?} was answered, {kept:?} is left"
+            );
             if kept.is_some() {
                 let (begun, found) = read(&files);
                 let first = usize::try_from(begun.sequence).expect("small");

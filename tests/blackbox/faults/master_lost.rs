@@ -128,3 +128,111 @@ async fn a_catalog_that_may_lack_changes_is_restored_only_on_request_and_erases_
     let kept = http.request("GET", "/v1/files/kept").send().await;
     assert_eq!(kept.digest().await, (content.length, content.sha256()));
 }
+
+/// What `cairn admin meta status` says.
+async fn status(parts: &Parts) -> serde_json::Value {
+    let (code, out, err) = admin(parts, &["meta", "status", "--json"]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+/// Waits until every keeper has everything.
+async fn all_keep_up(parts: &Parts, keepers: usize) {
+    crate::harness::eventually(60, "all nodes keep the journal", async || {
+        let told = status(parts).await;
+        let all = told["keepers"].as_array().expect("a list");
+        let well = |keeper: &&serde_json::Value| {
+            keeper["problem"] == "" && keeper["sequence"] == told["committed"]
+        };
+        let count = all.iter().filter(well).count();
+        if count == keepers { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+}
+
+async fn write_files(parts: &Parts, folder: &str, count: u64) {
+    let http = parts.edge.http();
+    for nth in 0..count {
+        let put = http.request("PUT", &format!("/v1/files/{folder}/{nth}"));
+        let put = put.content(Content::new(nth, 100)).send().await;
+        assert_eq!(put.status, 201, "{folder}/{nth}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_holds_nobody_up_and_catches_up_when_it_is_back() {
+    let mut parts = PartsPlan::new(3, 2).start().await;
+    all_keep_up(&parts, 3).await;
+    parts.kill_node(1);
+    write_files(&parts, "meanwhile", 20).await;
+    parts.start_node(1).await;
+    all_keep_up(&parts, 3).await;
+    // The one that was away has it all.
+    parts.kill_node(0);
+    parts.kill_node(2);
+    lose_master(&mut parts);
+    let (code, out, err) = restore(&parts, &[parts.node_address(1)], &["--allow-missing"]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    parts.start_node(0).await;
+    parts.start_node(2).await;
+    parts.start_master().await;
+    let http = parts.edge.http();
+    for nth in 0..20 {
+        let got = http.request("GET", &format!("/v1/files/meanwhile/{nth}")).send().await;
+        assert_eq!(got.status, 200, "{nth}");
+    }
+}
+
+#[tokio::test]
+async fn with_too_few_nodes_for_the_journal_nothing_is_acknowledged_and_files_are_read() {
+    let plan = PartsPlan::new(2, 1).master_flag("--meta-copies", 2);
+    let mut parts = plan.start().await;
+    all_keep_up(&parts, 2).await;
+    write_files(&parts, "before", 8).await;
+    parts.kill_node(1);
+    let http = parts.edge.http();
+    let delete = http.request("DELETE", "/v1/files/before/0").send().await;
+    assert!(delete.status >= 500, "{}", delete.status);
+    let told = status(&parts).await;
+    let problem = told["problem"].as_str().unwrap_or_default();
+    assert!(problem.contains("1 of 2 nodes keep the journal"), "{told}");
+    let listed = http.request("GET", "/v1/files?list").send().await;
+    assert_eq!(listed.status, 200);
+    parts.start_node(1).await;
+    all_keep_up(&parts, 2).await;
+    write_files(&parts, "after", 1).await;
+}
+
+#[tokio::test]
+async fn backups_on_nodes_are_renewed_and_what_they_cover_goes() {
+    let plan = PartsPlan::new(2, 2).master_flag("--meta-renew", "64KiB");
+    let mut parts = plan.start().await;
+    write_files(&parts, "first", 150).await;
+    let many = status(&parts).await["committed"].as_u64().expect("a number");
+    crate::harness::eventually(60, "the backups are renewed", async || {
+        // What is covered goes with the backup after.
+        write_files(&parts, "more", 10).await;
+        let told = status(&parts).await;
+        let renewed = |keeper: &serde_json::Value| {
+            let number = |name: &str| keeper[name].as_u64().expect("a number");
+            number("backup_bytes") > 64 << 10
+                && number("journal_bytes") <= number("backup_bytes").max(64 << 10)
+        };
+        let all = told["keepers"].as_array().expect("a list");
+        if all.iter().all(renewed) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    lose_master(&mut parts);
+    let (code, out, err) = restore(&parts, &parts.node_addresses(), &[]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let groups = out.split(" groups").next().and_then(|before| before.rsplit(' ').next());
+    let groups: u64 = groups.and_then(|number| number.parse().ok()).expect("a number");
+    assert!(groups < many, "{out}: the backup has the rest of {many}");
+    parts.start_master().await;
+    let http = parts.edge.http();
+    for nth in 0..150 {
+        let got = http.request("GET", &format!("/v1/files/first/{nth}")).send().await;
+        assert_eq!(got.digest().await.0, 100, "{nth}");
+    }
+    all_is_exact(&parts).await;
+}

@@ -41,7 +41,7 @@ pub(super) async fn export(operator: &Operator, args: &Export) -> Result<(), Cli
 }
 
 /// What was written.
-pub(super) fn told(file: &PathBuf, totals: BackupTotals) -> String {
+pub(super) fn told(file: &Path, totals: BackupTotals) -> String {
     let BackupTotals { entries, bytes } = totals;
     format!("{}: {entries} records, {}, checked", shown(file), bytes_as(bytes, false))
 }
@@ -144,9 +144,7 @@ impl OldFile {
     }
 
     /// The next part; `None` behind the end.
-    pub(super) async fn next_part(
-        mut self,
-    ) -> Result<(Self, Option<BackupPart>), ClientError> {
+    pub(super) async fn next_part(mut self) -> Result<(Self, Option<BackupPart>), ClientError> {
         let (doing, files) = (self.doing.clone(), self.blocking.clone());
         let work = move || {
             let doing = self.doing.clone();

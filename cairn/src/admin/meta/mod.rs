@@ -7,7 +7,7 @@ mod offline;
 mod restore;
 mod status;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use self::args::Meta;
 use super::Operator;
@@ -26,6 +26,6 @@ pub(super) async fn run(connection: &Connection, what: &Meta) -> Result<(), Clie
 }
 
 /// How a file is named in messages.
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     path.display().to_string()
 }

@@ -69,8 +69,7 @@ impl Reading {
 
     pub(super) async fn next(&mut self) -> Result<Option<ReadMetaResponse>, ClientError> {
         let next = self.clock.timeout(BOUND, self.parts.message()).await;
-        let next =
-            next.map_err(|error| ClientError::new(Kind::Unreachable, &self.doing, error))?;
+        let next = next.map_err(|error| ClientError::new(Kind::Unreachable, &self.doing, error))?;
         next.map_err(|status| broken(&self.doing, status))
     }
 }

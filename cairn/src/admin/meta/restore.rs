@@ -163,7 +163,8 @@ impl Restoring<'_> {
         let wanted = best.kept.position.unwrap_or_default();
         let reached = last.branch == wanted.branch && last.sequence >= wanted.sequence;
         if !reached {
-            let problem = format!("the records end at {}, not at {}", last.sequence, wanted.sequence);
+            let problem =
+                format!("the records end at {}, not at {}", last.sequence, wanted.sequence);
             return Err(damaged(problem));
         }
         Ok((last, entries, records))
@@ -197,6 +198,7 @@ impl Restoring<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an error is handed over as it was caught")]
 fn damaged(problem: impl ToString) -> ClientError {
     ClientError::new(Kind::Mismatch, DOING, problem.to_string())
         .advise("empty the store; restore again without the node that was read, or from a backup")

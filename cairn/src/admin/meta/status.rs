@@ -60,7 +60,9 @@ pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientEr
     } else {
         let Status { copies, committed, durable, problem, .. } = &status;
         let well = if problem.is_empty() { "all is well" } else { problem };
-        let text = format!("changes are on {copies} nodes before they are acknowledged: {durable} of {committed}; {well}");
+        let text = format!(
+            "changes are on {copies} nodes before they are acknowledged: {durable} of {committed}; {well}"
+        );
         operator.output.line(&text)?;
         let (left, right) = (Side::Left, Side::Right);
         let mut table = Table::new(&[

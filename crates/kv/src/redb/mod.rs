@@ -128,8 +128,7 @@ fn dump(store: &Store, mut sink: Sink) -> Result<(), StorageFailure> {
     let broken = |error: StorageError| StorageFailure::new(DOING, error);
     let txn = store.begin_read().map_err(failed)?;
     let position = outbox::position(&txn)?;
-    let table =
-        txn.open_table(open::ENTRIES).map_err(|error| StorageFailure::new(DOING, error))?;
+    let table = txn.open_table(open::ENTRIES).map_err(|error| StorageFailure::new(DOING, error))?;
     let shown = (|| -> Result<Result<(), StorageFailure>, Unread> {
         sink.begin(position)?;
         let rows = match table.iter() {

@@ -102,9 +102,7 @@ impl Recorder {
         let bytes: &[u8] = record.bytes();
         outbox.insert(position.sequence, bytes).map_err(failed("write the outbox"))?;
         let mut meta = txn.open_table(META).map_err(failed("open the meta table"))?;
-        for (key, value) in
-            [(SEQUENCE, position.sequence), (CRC, u64::from(position.crc))]
-        {
+        for (key, value) in [(SEQUENCE, position.sequence), (CRC, u64::from(position.crc))] {
             meta.insert(key, value).map_err(failed("write the journal's state"))?;
         }
         self.prepared = Some(record);
@@ -201,9 +199,7 @@ fn numbers(last: Position, term: u64) -> [(&'static str, u64); 5] {
     [(BRANCH, branch), (SEQUENCE, sequence), (CRC, crc.into()), (TERM, term), (OFF, 0)]
 }
 
-fn records(
-    outbox: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<Vec<JournalRecord>, Failure> {
+fn records(outbox: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<JournalRecord>, Failure> {
     const DOING: &str = "read the outbox";
     let mut records = Vec::new();
     for row in outbox.iter().map_err(failed(DOING))? {
@@ -221,4 +217,3 @@ where
 {
     move |error| storage(doing, error)
 }
-

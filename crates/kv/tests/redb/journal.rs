@@ -218,7 +218,10 @@ fn after_a_power_loss_the_nodes_and_the_outbox_have_all_that_the_file_has() {
     TestRunner::new(config).run(&lives, |lives| block_on(live(&lives))).unwrap();
 }
 
-async fn live(lives: &[(Vec<(bool, u8)>, Vec<bool>)]) -> Result<(), TestCaseError> {
+/// What is written, each synced or not, and what the power loss keeps.
+type Life = (Vec<(bool, u8)>, Vec<bool>);
+
+async fn live(lives: &[Life]) -> Result<(), TestCaseError> {
     let mut disk = Disk::default();
     let (mut kept, mut entries_kept) = (Position::default(), Entries::new());
     for (nth, (steps, coins)) in lives.iter().enumerate() {
