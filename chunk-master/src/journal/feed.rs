@@ -135,12 +135,20 @@ impl MetaJournal {
         self.lock().keepers.remove(&node);
     }
 
+    /// A node is asked anew what it has: it may have lost its disk.
+    pub(crate) fn ask_anew(&self, node: NodeId) {
+        if let Some(keeper) = self.lock().keepers.get_mut(&node) {
+            keeper.acked = None;
+        }
+    }
+
     /// A node has records up to `acked`.
     pub(crate) fn acked(&self, node: NodeId, acked: u64, journal_bytes: u64, backup_bytes: u64) {
         let mut state = self.lock();
         if let Some(keeper) = state.keepers.get_mut(&node) {
             let address = std::mem::take(&mut keeper.address);
-            let acked = Some(acked);
+            // The answer to a backup may be heard after that to later records.
+            let acked = keeper.acked.max(Some(acked));
             *keeper = Keeper { address, acked, journal_bytes, backup_bytes, ..Keeper::default() };
         }
         let mut all: Vec<_> = state.keepers.values().filter_map(|keeper| keeper.acked).collect();
@@ -277,5 +285,95 @@ impl Journal for MetaJournal {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(copies: u32) -> MetaJournal {
+        let clock = Clock::with_wall(|| Duration::ZERO);
+        MetaJournal::new(copies, clock, &Entropy::seeded(1))
+    }
+
+    fn node(n: u128) -> NodeId {
+        NodeId::from_uuid(Uuid::from_u128(n))
+    }
+
+    fn opened(copies: u32, records: u64) -> MetaJournal {
+        let journal = journal(copies);
+        let mut last = Position { branch: 1, sequence: 0, crc: 0 };
+        journal.opened(JournalStart { position: last, term: 1, unsent: Vec::new() });
+        for n in 1..=3 {
+            journal.appoint(node(n), format!("http://node-{n}"));
+        }
+        for _ in 0..records {
+            let record = JournalRecord::new(last, []);
+            last = record.position();
+            journal.committed(record);
+        }
+        journal
+    }
+
+    #[tokio::test]
+    async fn a_record_is_durable_when_enough_nodes_have_it() {
+        let journal = opened(2, 5);
+        journal.acked(node(1), 5, 0, 0);
+        assert_eq!(journal.durable(), 0, "one node is not enough");
+        journal.acked(node(2), 3, 0, 0);
+        assert_eq!(journal.durable(), 3);
+        journal.acked(node(3), 4, 0, 0);
+        assert_eq!(journal.durable(), 4);
+        journal.dismiss(node(1));
+        assert_eq!(journal.durable(), 4, "what was durable stays so");
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_node_that_come_in_another_order_take_nothing_back() {
+        let journal = opened(2, 5);
+        journal.acked(node(1), 5, 0, 0);
+        journal.acked(node(1), 4, 0, 0);
+        journal.acked(node(2), 5, 0, 0);
+        assert_eq!(journal.durable(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_asked_anew_counts_for_what_it_has_now() {
+        let journal = opened(2, 5);
+        journal.acked(node(1), 5, 0, 0);
+        journal.ask_anew(node(1));
+        journal.acked(node(1), 2, 0, 0);
+        journal.acked(node(2), 5, 0, 0);
+        assert_eq!(journal.durable(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_node_gets_what_is_behind_its_last_record_or_learns_that_it_is_gone() {
+        let journal = opened(1, 5);
+        let Batch::Records(bytes, last) = journal.next(3).await else { panic!("records") };
+        assert_eq!(last.sequence, 5);
+        let mut bytes = bytes;
+        let first = JournalRecord::take(&mut bytes).expect("a record").expect("not the end");
+        assert_eq!(first.position().sequence, 4);
+        let later = opened(1, 0);
+        let start = Position { branch: 1, sequence: 7, crc: 0 };
+        later.opened(JournalStart { position: start, term: 2, unsent: Vec::new() });
+        assert!(matches!(later.next(5).await, Batch::Gone));
+        assert!(later.leads_on_from(start));
+        assert!(!later.leads_on_from(Position { sequence: 6, ..start }));
+        assert!(!later.leads_on_from(Position { branch: 2, ..start }));
+    }
+
+    #[tokio::test]
+    async fn too_many_records_that_wait_admit_no_transaction() {
+        let journal = opened(1, MAX_WAITING);
+        journal.admits().expect("as many may wait");
+        let (_, last) = journal.writer(CatalogId::from_uuid(Uuid::nil()));
+        journal.committed(JournalRecord::new(last, []));
+        let refused = journal.admits().expect_err("one more");
+        assert!(refused.to_string().contains("0 of 1 nodes keep the journal"), "{refused}");
+        journal.acked(node(1), MAX_WAITING, 0, 0);
+        journal.admits().expect("nodes have them");
     }
 }

@@ -168,6 +168,7 @@ impl Keeping {
     /// Leads the node on, until something fails.
     async fn follow(&self, told: &mut Option<String>) -> Result<std::convert::Infallible, NotKept> {
         let catalog = self.master.catalog.get().copied().ok_or(NotKept::Gone)?;
+        self.journal.ask_anew(self.node);
         let (writer, kept) = self.begin(catalog).await?;
         let leads_on = |at: &Position| self.journal.leads_on_from(*at);
         let mut acked = match kept.position.filter(leads_on) {
