@@ -74,8 +74,9 @@ impl Default for DownloadConfig {
 /// Settings of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where the chunk master is reached, e.g. `http://127.0.0.1:7000`.
-    pub master: String,
+    /// Where the chunk masters are reached, e.g. `http://127.0.0.1:7000`: at least one. They share one catalog: any of
+    /// them answers, and when the one that was asked is away, the next is.
+    pub masters: Vec<String>,
     /// How chunk bytes travel to and from nodes. Default the lane, which does less work for each byte; gRPC where a proxy
     /// between gateway and nodes speaks nothing else.
     pub transport: Transport,
@@ -86,9 +87,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults, with this master.
-    pub fn with_master(master: impl Into<String>) -> Self {
+    /// Defaults, with these masters.
+    pub fn with_masters(masters: Vec<String>) -> Self {
         let (upload, download) = (UploadConfig::default(), DownloadConfig::default());
-        Self { master: master.into(), transport: Transport::Lane, upload, download }
+        Self { masters, transport: Transport::Lane, upload, download }
     }
 }

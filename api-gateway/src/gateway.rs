@@ -36,13 +36,14 @@ impl Gateway {
     /// Builds a gateway and starts following the master's nodes.
     ///
     /// # Errors
-    /// [`InvalidAddress`] when the master's address is none.
+    /// [`InvalidAddress`] when a master's address is none, or there is none.
     pub fn build(config: &Config, seams: Seams) -> Result<Self, InvalidAddress> {
-        let master = Master::new(
-            seams.dialer.dial(&config.master)?,
-            seams.clock.clone(),
-            seams.entropy.clone(),
-        );
+        if config.masters.is_empty() {
+            return Err(InvalidAddress { address: String::new() });
+        }
+        let channels = config.masters.iter().map(|address| seams.dialer.dial(address));
+        let channels = channels.collect::<Result<_, _>>()?;
+        let master = Master::new(channels, seams.clock.clone(), seams.entropy.clone());
         let nodes = Nodes::new(seams.dialer.clone(), config.transport);
         let (reports, delivery) = reports::channel(seams.metrics.clone());
         let Seams { clock, spawner, drained, .. } = &seams;

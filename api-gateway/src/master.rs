@@ -1,11 +1,16 @@
-//! The gateway's client of the chunk master: request id, deadline and bounded retries on every call.
+//! The gateway's client of the chunk masters: request id, deadline and bounded retries on every call.
+//!
+//! All masters have the same catalog. One is asked until it does not answer or cannot now; then the next one is, for this
+//! call and for those after it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cairn_core::names::Principal;
 use cairn_proto::v1::master_client::MasterClient;
-use cairn_proto::{MAX_MESSAGE_BYTES, REQUEST_ID, Reason, RemoteError, v1};
+use cairn_proto::{MAX_MESSAGE_BYTES, REQUEST_ID, Reason, RemoteError, convert, v1};
 use cairn_runtime::{Clock, Entropy, PeerChannel, RequestId};
 use tonic::{Request, Response, Status};
 
@@ -40,16 +45,56 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Master {
-    client: MasterClient<PeerChannel>,
+    masters: Arc<Masters>,
     clock: Clock,
     entropy: Entropy,
 }
 
+/// The masters of one catalog.
+#[derive(Debug)]
+struct Masters {
+    /// At least one.
+    clients: Vec<MasterClient<PeerChannel>>,
+    /// How often the next one was turned to.
+    turns: AtomicUsize,
+}
+
+/// A master that is asked, and the turn at which it was chosen.
+struct Asked {
+    client: MasterClient<PeerChannel>,
+    turn: usize,
+}
+
+impl Masters {
+    fn asked(&self) -> Asked {
+        let turn = self.turns.load(Ordering::Relaxed);
+        Asked { client: self.clients[turn % self.clients.len()].clone(), turn }
+    }
+
+    /// Turns to the next master, unless somebody has done so since `asked` was chosen.
+    fn turn_from(&self, asked: usize) {
+        let next = asked.wrapping_add(1);
+        let turned =
+            self.turns.compare_exchange(asked, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if turned && self.clients.len() > 1 {
+            tracing::info!(target: "cairn", master = next % self.clients.len(), "another master is asked");
+        }
+    }
+}
+
 impl Master {
-    /// Calls the master behind `channel`.
-    pub fn new(channel: PeerChannel, clock: Clock, entropy: Entropy) -> Self {
-        let client = MasterClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { client, clock, entropy }
+    /// Calls the masters behind `channels`, of which there is at least one.
+    pub fn new(channels: Vec<PeerChannel>, clock: Clock, entropy: Entropy) -> Self {
+        let client =
+            |channel| MasterClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let clients = channels.into_iter().map(client).collect();
+        Self { masters: Arc::new(Masters { clients, turns: AtomicUsize::new(0) }), clock, entropy }
+    }
+
+    /// Who calls, with a name of the call by which its repeats are known: they get the first one's answer.
+    pub fn caller_once(&self, context: &CallContext) -> v1::Caller {
+        let key = self.entropy.uuid_v7(&self.clock);
+        v1::Caller { idempotency_key: convert::bytes(key.as_bytes()), ..context.caller() }
     }
 
     /// Calls once.
@@ -70,10 +115,15 @@ impl Master {
         if let Ok(id) = context.request_id.as_str().parse() {
             request.metadata_mut().insert(REQUEST_ID, id);
         }
-        match self.clock.timeout(ANSWER_BOUND, call(self.client.clone(), request)).await {
+        let Asked { client, turn } = self.masters.asked();
+        let answer = match self.clock.timeout(ANSWER_BOUND, call(client, request)).await {
             Ok(answer) => answer.map(Response::into_inner).map_err(RemoteError::from),
             Err(elapsed) => Err(Status::deadline_exceeded(elapsed.to_string()).into()),
+        };
+        if answer.as_ref().is_err_and(may_help_to_repeat) {
+            self.masters.turn_from(turn);
         }
+        answer
     }
 
     /// Calls until the master answers, a few times: for calls that may be repeated.
@@ -111,12 +161,15 @@ impl Master {
     pub async fn watch_nodes(
         &self,
     ) -> Result<tonic::Streaming<v1::WatchNodesResponse>, RemoteError> {
-        let mut client = self.client.clone();
+        let Asked { mut client, turn } = self.masters.asked();
         let watch = client.watch_nodes(v1::WatchNodesRequest {});
-        match self.clock.timeout(ANSWER_BOUND, watch).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(elapsed) => Err(Status::deadline_exceeded(elapsed.to_string()).into()),
-        }
+        let answer = match self.clock.timeout(ANSWER_BOUND, watch).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => status,
+            Err(elapsed) => Status::deadline_exceeded(elapsed.to_string()),
+        };
+        self.masters.turn_from(turn);
+        Err(answer.into())
     }
 }
 

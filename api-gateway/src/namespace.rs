@@ -111,7 +111,7 @@ impl Namespace {
         condition: WriteCondition,
     ) -> Result<(), NamespaceError> {
         let request = v1::DeleteObjectRequest {
-            caller: Some(context.caller()),
+            caller: Some(self.master.caller_once(context)),
             bucket: bucket.to_string(),
             key: key.to_string(),
             condition: Some(condition.into()),
@@ -119,8 +119,7 @@ impl Namespace {
         let delete = |mut client: MasterClient<PeerChannel>, request| async move {
             client.delete_object(request).await
         };
-        // Not repeated: after a lost answer a second try would say that there is no such file.
-        self.master.once(context, request, delete).await?;
+        self.master.call(context, request, delete).await?;
         Ok(())
     }
 }

@@ -150,7 +150,7 @@ pub(crate) struct MasterSettings {
     #[arg(long, env = "CAIRN_DOWN_AFTER", default_value = "30s", value_parser = duration)]
     pub(crate) down_after: Duration,
     /// Keep the catalog in a PostgreSQL database instead of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE.
-    /// One master at a time for now. Others can read a password in the command line: use CAIRN_STORE or --config
+    /// Several masters may share it. Others can read a password in the command line: use CAIRN_STORE or --config
     #[arg(long, env = "CAIRN_STORE", hide_env_values = true, value_name = "URL")]
     pub(crate) store: Option<StoreUrl>,
     /// With --store: speak TLS with a server whose certificate is signed by an authority in this PEM file
@@ -250,9 +250,15 @@ pub(crate) struct Gateway {
     /// Where health and metrics are served
     #[arg(long, env = "CAIRN_ADMIN_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR", value_parser = address)]
     pub(crate) admin_listen: SocketAddr,
-    /// Where the chunk master is reached
-    #[arg(long, env = "CAIRN_MASTER", default_value = "http://127.0.0.1:7000", value_name = "URL")]
-    pub(crate) master: String,
+    /// Where the chunk master is reached; several with commas between: one of them is asked, another one when it is away
+    #[arg(
+        long = "master",
+        env = "CAIRN_MASTER",
+        default_value = "http://127.0.0.1:7000",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub(crate) masters: Vec<String>,
     #[command(flatten)]
     pub(crate) gateway: GatewaySettings,
     #[command(flatten)]
@@ -291,9 +297,15 @@ pub(crate) struct Node {
     /// How others reach this node; http:// and the listening address, when not given
     #[arg(long, env = "CAIRN_ADVERTISE", value_name = "URL")]
     pub(crate) advertise: Option<String>,
-    /// Where the chunk master is reached
-    #[arg(long, env = "CAIRN_MASTER", default_value = "http://127.0.0.1:7000", value_name = "URL")]
-    pub(crate) master: String,
+    /// Where the chunk master is reached; several with commas between: the node makes itself known to each
+    #[arg(
+        long = "master",
+        env = "CAIRN_MASTER",
+        default_value = "http://127.0.0.1:7000",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub(crate) masters: Vec<String>,
     /// What fails together with this node: copies are spread over zones
     #[arg(long, env = "CAIRN_ZONE", default_value = "default", value_name = "ZONE")]
     pub(crate) zone: Zone,

@@ -112,6 +112,12 @@ fn arguments_of(
             (toml::Value::Float(number), false) => {
                 arguments.push(format!("--{key}={number}").into());
             }
+            (toml::Value::Array(items), false) if option.get_value_delimiter().is_some() => {
+                let texts: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
+                let texts =
+                    texts.ok_or_else(|| wrong(line, format!("{key} is a list of texts")))?;
+                arguments.extend(texts.iter().map(|text| format!("--{key}={text}").into()));
+            }
             (_, true) => return Err(wrong(line, format!("{key} is true or false"))),
             (_, false) => return Err(wrong(line, format!("{key} is a text or a number"))),
         }

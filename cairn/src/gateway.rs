@@ -26,7 +26,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
     let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
     let settings = (&args.gateway, args.transfer);
-    let gateway = build(process, &args.master, settings, dialer, drain.watch())?;
+    let gateway = build(process, args.masters.clone(), settings, dialer, drain.watch())?;
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
     let operations = process.measured("admin", operations_route, operations);
     let routes = routes(process, &gateway);
@@ -48,12 +48,12 @@ pub(crate) fn routes(process: &Process, gateway: &Gateway) -> Router {
 /// Puts a gateway together.
 pub(crate) fn build(
     process: &Process,
-    master: &str,
+    masters: Vec<String>,
     (settings, transfer): (&GatewaySettings, TransferSettings),
     dialer: Dialer,
     drained: Drained,
 ) -> Result<Gateway, StartError> {
-    let mut config = Config::with_master(master);
+    let mut config = Config::with_masters(masters);
     config.transport = transfer.chunk_transport;
     config.upload.budget_bytes =
         at_least("--upload-budget", settings.upload_budget, LEAST_UPLOAD_BUDGET)?;

@@ -16,6 +16,8 @@ use cairn_runtime::{Clock, Dialer, Drain, Entropy, NetworkDial, ops};
 use crate::args::{Master as Args, MasterSettings, StoreUrl};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, failed};
 
+/// Nodes of a cluster that keep the journal, when nothing else is asked for.
+const META_COPIES: u32 = 2;
 /// The catalog's file within the master's folder.
 pub(crate) const CATALOG_FILE: &str = "catalog.redb";
 
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
 async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
     let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
-    let settings = (&args.settings, meta_copies(&args.settings)?);
+    let settings = (&args.settings, meta_copies(&args.settings, META_COPIES)?);
     let master = Running::start(process, &args.data, settings, dialer).await?;
     let (calls, calls_health) = master.routes(process);
     let (admin, admin_health) = master.admin_routes(process);
@@ -116,16 +118,15 @@ impl Running {
     }
 }
 
-/// Nodes that keep the journal: never more than uploads need anyway, unless that is asked for.
-fn meta_copies(settings: &MasterSettings) -> Result<u32, StartError> {
-    const MOST_BY_ITSELF: u32 = 2;
+/// Nodes that keep the journal: at most `by_itself`, and never more than uploads need anyway, unless that is asked for.
+pub(crate) fn meta_copies(settings: &MasterSettings, by_itself: u32) -> Result<u32, StartError> {
     match (&settings.store, settings.meta_copies) {
         (Some(_), Some(1..)) => Err(StartError::Usage(
             "--meta-copies is for the catalog in a folder: a database has copies of its own"
                 .to_owned(),
         )),
         (Some(_), _) => Ok(0),
-        (None, given) => Ok(given.unwrap_or(settings.copies.min(MOST_BY_ITSELF))),
+        (None, given) => Ok(given.unwrap_or(settings.copies.min(by_itself))),
     }
 }
 

@@ -39,7 +39,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
         data: &args.data,
         zone: args.zone.as_str(),
         advertise: args.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
-        master: &args.master,
+        masters: &args.masters,
     };
     let settings = (&args.settings, args.transfer);
     let (node, meta) = open(process, place, settings, dialer, drain.watch()).await?;
@@ -65,7 +65,7 @@ pub(crate) struct NodePlace<'a> {
     pub(crate) data: &'a Path,
     pub(crate) zone: &'a str,
     pub(crate) advertise: String,
-    pub(crate) master: &'a str,
+    pub(crate) masters: &'a [String],
 }
 
 /// Opens a node's folder and puts the node together.
@@ -97,7 +97,7 @@ pub(crate) async fn open(
     let meta = MetaKeeper::open(disk, &blocking, identity.clone()).await;
     let meta = meta.map_err(failed(doing()))?;
     let id = identity.node();
-    let mut config = Config::new(identity, place.advertise, place.master.to_owned());
+    let mut config = Config::new(identity, place.advertise, place.masters.to_vec());
     config.zone = place.zone.to_owned();
     config.body_idle = BODY_IDLE;
     config.transport = transfer.chunk_transport;

@@ -42,15 +42,14 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
 
     let master_data = args.data.join("master");
     // All folders are one machine's as a rule: a journal on nodes is worth its fsyncs only where somebody asks for it.
-    let meta_copies = args.master.meta_copies.unwrap_or(0);
-    let settings = (&args.master, meta_copies);
+    let settings = (&args.master, master::meta_copies(&args.master, 0)?);
     let master =
         master::Running::start(process, &master_data, settings, Arc::clone(&dialer)).await?;
     let (calls, _) = master.routes(process);
     local.add(MASTER, calls, process.control());
     let nodes = nodes(process, args, &local, &dialer, &inner).await?;
     let settings = (&args.gateway, args.transfer);
-    let gateway = gateway::build(process, MASTER, settings, dialer, edge.watch())?;
+    let gateway = gateway::build(process, vec![MASTER.to_owned()], settings, dialer, edge.watch())?;
 
     let (operations, admin_health) = master.admin_routes(process);
     let files =
@@ -90,7 +89,7 @@ async fn nodes(
             data: &args.data.join(format!("node-{n}")),
             zone: &format!("zone-{}", (n - 1) % zones + 1),
             advertise: node_address(n),
-            master: MASTER,
+            masters: &[MASTER.to_owned()],
         };
         let dialer = Arc::clone(dialer);
         let settings = (&args.node, args.transfer);

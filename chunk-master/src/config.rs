@@ -75,6 +75,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Least time between the moment when a version is condemned and its purge: a read lease, and half of one for what
+    /// the clocks of several masters differ.
+    pub(crate) fn least_wait(&self) -> Duration {
+        self.read_lease + self.read_lease / 2
+    }
+
     pub(crate) fn faults(&self) -> Faults {
         Faults {
             #[cfg(feature = "seeded-bugs")]

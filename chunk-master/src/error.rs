@@ -327,11 +327,17 @@ pub(crate) enum NotPlaced {
         "copies can be placed in {found} zones, the bucket wants {wanted}: try again later, or change the bucket"
     )]
     Zones { wanted: u32, found: u32 },
+    #[error("the master has just begun and has not heard from all nodes yet: try again")]
+    NotHeardYet,
 }
 
 impl WireError for NotPlaced {
     fn reason(&self) -> Reason {
-        Reason::TooFewNodes
+        match self {
+            Self::Nodes(_) | Self::Zones { .. } => Reason::TooFewNodes,
+            // Another master may know more.
+            Self::NotHeardYet => Reason::Busy,
+        }
     }
 }
 

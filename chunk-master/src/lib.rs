@@ -25,6 +25,7 @@ mod bucket;
 mod catalog;
 mod census;
 mod config;
+mod duties;
 mod error;
 mod journal;
 mod master;
@@ -115,7 +116,6 @@ impl fmt::Debug for ChunkMaster {
 pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
     let Seams { clock, entropy, spawner, dialer } = seams;
     let master = Master {
-        kv,
         nodes: nodes::Registry::new(clock.clone(), config.liveness),
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
         sweeper: sweep::Sweeper::new(),
@@ -123,12 +123,13 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
-        reads: object::reads::ReadLeases::new(config.read_lease, clock.monotonic()),
+        duties: duties::Duties::new(entropy.uuid_v7(&clock), !kv.is_shared()),
         catalog: OnceLock::new(),
         journal: OnceLock::new(),
         spawner: spawner.clone(),
         stop: CancellationToken::new(),
         config,
+        kv,
         clock,
         entropy,
     };
@@ -182,6 +183,11 @@ impl ChunkMaster {
             let (keeping, spawner) = (Arc::clone(&self.master), self.spawner.clone());
             self.spawner.spawn(async move { journal::run(&keeping, &journal, &spawner).await });
         }
+        self.master.metrics.does_duties(self.does_duties());
+        if self.master.kv.is_shared() {
+            let looking = Arc::clone(&self.master);
+            self.spawner.spawn(async move { duties::run(&looking).await });
+        }
         let sweeping = Arc::clone(&self.master);
         self.spawner.spawn(async move { sweep::run(&sweeping).await });
         let watching = Arc::clone(&self.master);
@@ -197,6 +203,7 @@ impl ChunkMaster {
     pub async fn open(&self) -> Result<(), MasterError> {
         let master = &self.master;
         let drawn = CatalogId::from_uuid(master.entropy.uuid_v7(&master.clock));
+        duties::look(master).await.map_err(MasterError::new("learn who does the duties"))?;
         let catalog = master::found_catalog(&master.kv, drawn, master.time.wall_ms()).await;
         let catalog = catalog.map_err(MasterError::new("read or make the catalog"))?;
         master.catalog.get_or_init(|| catalog);
@@ -217,6 +224,11 @@ impl ChunkMaster {
     /// True from the end of [`Self::start`] until [`Self::stop`].
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire) && !self.master.stop.is_cancelled()
+    }
+
+    /// True while this master does what one of several does for all: the sweep, and saying what time it is.
+    pub fn does_duties(&self) -> bool {
+        self.master.duties.are_mine(self.master.clock.monotonic())
     }
 
     /// Nodes that take chunks now.

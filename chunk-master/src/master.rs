@@ -18,12 +18,12 @@ use crate::backup::{self, BackupError};
 use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, Tenant, record};
 use crate::census::Round;
 use crate::config::{Config, SeededBug, millis};
+use crate::duties::Duties;
 use crate::error::{CatalogError, operation_error};
 use crate::journal::MetaJournal;
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
 use crate::object::condemn::Moment;
-use crate::object::reads::ReadLeases;
 use crate::sweep::Sweeper;
 use crate::time::Time;
 
@@ -49,8 +49,8 @@ pub(crate) struct Master {
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,
-    /// Who reads what.
-    pub(crate) reads: ReadLeases,
+    /// Whether it does what is done once for all masters.
+    pub(crate) duties: Duties,
     /// Which catalog this is; known from the start on.
     pub(crate) catalog: OnceLock<CatalogId>,
     /// Where the metadata is kept besides the store.
@@ -100,7 +100,11 @@ impl Master {
 
     /// Now, for what is condemned.
     pub(crate) fn moment(&self) -> Moment {
-        Moment { now_ms: self.time.later_ms(), defaults: self.defaults() }
+        Moment {
+            now_ms: self.time.later_ms(),
+            defaults: self.defaults(),
+            least_ms: millis(self.config.least_wait()),
+        }
     }
 
     /// Wakes those who wait for quota.

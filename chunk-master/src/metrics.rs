@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     passes: Family<Ended, Counter>,
     last_pass: Gauge<f64, AtomicU64>,
     clock_jump: Gauge<f64, AtomicU64>,
+    duties: Gauge,
     census: CensusGauges,
 }
 
@@ -84,6 +85,7 @@ impl Default for Metrics {
             passes: Family::default(),
             last_pass: Gauge::default(),
             clock_jump: Gauge::default(),
+            duties: Gauge::default(),
             census: CensusGauges::default(),
         }
     }
@@ -126,6 +128,8 @@ impl Metrics {
         let help = "How far the wall clock has moved against steady time since the start";
         let jump = self.clock_jump.clone();
         registry.register_with_unit("clock_jump", help, Unit::Seconds, jump);
+        let help = "Whether this master does what is done once for all: 1 on one of them";
+        registry.register("duties", help, self.duties.clone());
         self.census.register(registry);
     }
 
@@ -162,6 +166,11 @@ impl Metrics {
     /// The wall clock, as the sweep found it.
     pub(crate) fn clock_jumped(&self, by: Duration) {
         self.clock_jump.set(by.as_secs_f64());
+    }
+
+    /// Whether this master does the duties.
+    pub(crate) fn does_duties(&self, mine: bool) {
+        self.duties.set(i64::from(mine));
     }
 
     /// Shows what was counted in the catalog.

@@ -5,9 +5,13 @@
 //! the later of the two and ends when the earlier one says so. A jump can therefore only make a wait
 //! longer, until the two agree again or the master restarts.
 //!
+//! Masters of one catalog share their steady time: who does the duties writes down what time it is, and the others go by
+//! it ([`Time::told`]). They are behind by what such a word takes on its way, never ahead.
+//!
 //! A master that starts cannot know how long it was away, nor whether the wall jumped meanwhile. So leases and kept
 //! answers are given the whole of their time again, counted from its start.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cairn_runtime::Clock;
@@ -15,20 +19,44 @@ use cairn_runtime::Clock;
 use crate::config::millis;
 
 /// The times by which the master decides, in milliseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Time {
     clock: Clock,
-    /// Wall time at monotonic zero, as this master began.
-    zero_ms: u64,
+    zero: Mutex<Zero>,
+}
+
+/// Where this master's time begins.
+#[derive(Debug, Clone, Copy)]
+struct Zero {
+    /// Steady time at monotonic zero.
+    steady_ms: u64,
     /// Monotonic time as this master began.
     began: Duration,
 }
 
 impl Time {
     pub(crate) fn new(clock: Clock) -> Self {
-        let zero_ms = clock.wall_ms().saturating_sub(millis(clock.monotonic()));
-        let began = clock.monotonic();
-        Self { clock, zero_ms, began }
+        let zero = Zero::by_wall(&clock);
+        Self { clock, zero: Mutex::new(zero) }
+    }
+
+    fn zero(&self) -> MutexGuard<'_, Zero> {
+        self.zero.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins anew by the wall, but not before `least_ms`: no master was there to go on from.
+    pub(crate) fn begin(&self, least_ms: u64) {
+        let by_wall = Zero::by_wall(&self.clock);
+        let least_ms = least_ms.saturating_sub(millis(self.clock.monotonic()));
+        *self.zero() = Zero { steady_ms: by_wall.steady_ms.max(least_ms), ..by_wall };
+    }
+
+    /// It was `steady_ms` a moment ago, as the master says who does the duties. The first word is taken as it is, the
+    /// later ones when they lead ahead: then the word before took longer on its way.
+    pub(crate) fn told(&self, steady_ms: u64, first: bool) {
+        let told_ms = steady_ms.saturating_sub(millis(self.clock.monotonic()));
+        let mut zero = self.zero();
+        zero.steady_ms = if first { told_ms } else { zero.steady_ms.max(told_ms) };
     }
 
     /// For people: what the wall says.
@@ -38,12 +66,12 @@ impl Time {
 
     /// For leases: never jumps while the master runs.
     pub(crate) fn steady_ms(&self) -> u64 {
-        self.zero_ms.saturating_add(millis(self.clock.monotonic()))
+        self.zero().steady_ms.saturating_add(millis(self.clock.monotonic()))
     }
 
     /// How long this master has been there.
     pub(crate) fn awake_ms(&self) -> u64 {
-        millis(self.clock.monotonic().saturating_sub(self.began))
+        millis(self.clock.monotonic().saturating_sub(self.zero().began))
     }
 
     /// For the beginning of a wait: the later of the two.
@@ -59,5 +87,12 @@ impl Time {
     /// How far the wall has moved against steady time.
     pub(crate) fn jump(&self) -> Duration {
         Duration::from_millis(self.wall_ms().abs_diff(self.steady_ms()))
+    }
+}
+
+impl Zero {
+    fn by_wall(clock: &Clock) -> Self {
+        let began = clock.monotonic();
+        Self { steady_ms: clock.wall_ms().saturating_sub(millis(began)), began }
     }
 }

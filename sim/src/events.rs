@@ -141,11 +141,9 @@ impl EventLog {
 fn told(most: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(move |metadata| {
         let target = metadata.target();
-        if target.starts_with("turmoil") {
-            return is_host_span(metadata);
-        }
-        let cairn = target.starts_with("cairn");
-        *metadata.level() <= if cairn { most } else { most.min(LevelFilter::INFO) }
+        let wanted = !target.starts_with("turmoil") || is_host_span(metadata);
+        let most = if target.starts_with("cairn") { most } else { most.min(LevelFilter::INFO) };
+        wanted && *metadata.level() <= most
     })
     .with_max_level_hint(most)
 }

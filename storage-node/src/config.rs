@@ -16,8 +16,9 @@ pub struct Config {
     pub address: String,
     /// What it shares power, network or building with. Copies of a chunk go to different zones where they can.
     pub zone: String,
-    /// Where the master is reached, e.g. `http://master:7000`.
-    pub master: String,
+    /// Where the masters are reached, e.g. `http://master:7000`. The node makes itself known to each, so that each
+    /// knows by itself which nodes live.
+    pub masters: Vec<String>,
     /// A peer that sends nothing for this long in the middle of a chunk is given up, and its room is free again.
     /// Shorter frees room sooner; longer is kinder to clients that pause.
     pub body_idle: Duration,
@@ -36,12 +37,12 @@ pub struct Config {
 
 impl Config {
     /// The defaults around what has none.
-    pub fn new(identity: NodeIdentity, address: String, master: String) -> Self {
+    pub fn new(identity: NodeIdentity, address: String, masters: Vec<String>) -> Self {
         Self {
             identity,
             address,
             zone: String::new(),
-            master,
+            masters,
             body_idle: Duration::from_secs(30),
             max_open_writes: 256,
             transport: Transport::Lane,

@@ -9,7 +9,7 @@
 //! ```
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cairn_chain::Disk;
 use cairn_chain::disk::{durable_write, read_small};
@@ -56,9 +56,33 @@ pub enum IdentityError {
 #[derive(Debug, Clone)]
 pub struct NodeIdentity {
     node: NodeId,
-    catalog: Arc<OnceLock<CatalogId>>,
+    catalog: Arc<Joined>,
     disk: Arc<dyn Disk>,
     blocking: Blocking,
+}
+
+/// The catalog that a node belongs to.
+#[derive(Debug, Default)]
+struct Joined {
+    catalog: OnceLock<CatalogId>,
+    /// Several masters may take the node in at a time; it joins the catalog of one of them.
+    turn: Mutex<()>,
+}
+
+impl Joined {
+    /// Keeps `theirs` with `keep` unless there is one; whichever it is then.
+    fn join(
+        &self,
+        theirs: CatalogId,
+        keep: impl FnOnce() -> Result<(), IdentityError>,
+    ) -> Result<CatalogId, IdentityError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ours) = self.catalog.get() {
+            return Ok(*ours);
+        }
+        keep()?;
+        Ok(*self.catalog.get_or_init(|| theirs))
+    }
 }
 
 impl NodeIdentity {
@@ -76,7 +100,8 @@ impl NodeIdentity {
         let drawn = NodeId::from_uuid(entropy.uuid_v7(clock));
         let folder = Arc::clone(&disk);
         let (node, joined) = blocking.run(move || read_or_keep(&*folder, drawn)).await??;
-        let catalog = Arc::new(joined.map_or_else(OnceLock::new, OnceLock::from));
+        let catalog = joined.map_or_else(OnceLock::new, OnceLock::from);
+        let catalog = Arc::new(Joined { catalog, turn: Mutex::default() });
         Ok(Self { node, catalog, disk, blocking: blocking.clone() })
     }
 
@@ -87,7 +112,7 @@ impl NodeIdentity {
 
     /// The catalog that the node belongs to, once it has joined one.
     pub fn catalog(&self) -> Option<CatalogId> {
-        self.catalog.get().copied()
+        self.catalog.catalog.get().copied()
     }
 
     /// Belongs to `catalog` from now on, durably.
@@ -95,16 +120,18 @@ impl NodeIdentity {
     /// # Errors
     /// [`IdentityError::Foreign`] when the node belongs to another one, and when the disk refuses.
     pub(crate) async fn join(&self, catalog: CatalogId) -> Result<(), IdentityError> {
-        match self.catalog() {
-            Some(ours) if ours == catalog => Ok(()),
-            Some(ours) => Err(IdentityError::Foreign { ours, theirs: catalog }),
+        let ours = match self.catalog() {
+            Some(ours) => ours,
             None => {
                 let (disk, node) = (Arc::clone(&self.disk), self.node);
-                let keep = move || keep(&*disk, node, Some(catalog));
-                self.blocking.run(keep).await??;
-                self.catalog.get_or_init(|| catalog);
-                Ok(())
+                let joined = Arc::clone(&self.catalog);
+                let join = move || joined.join(catalog, || keep(&*disk, node, Some(catalog)));
+                self.blocking.run(join).await??
             }
+        };
+        match ours == catalog {
+            true => Ok(()),
+            false => Err(IdentityError::Foreign { ours, theirs: catalog }),
         }
     }
 }

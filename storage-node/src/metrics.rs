@@ -56,7 +56,7 @@ impl Metrics {
             metrics.failures.clone(),
         );
         let registered = metrics.registered.clone();
-        registry.register("registered", "1 while the master knows the node", registered);
+        registry.register("registered", "Masters that know the node", registered);
         let open_reads = metrics.open_reads.clone();
         registry.register("open_reads", "Chunks being read", open_reads);
         registry.register_collector(Box::new(Fullness { store }));

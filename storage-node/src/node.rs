@@ -23,7 +23,7 @@ use crate::rpc::ChunksService;
 #[derive(Debug, Clone)]
 pub struct StorageNode {
     node: Arc<Node>,
-    registration: Registration,
+    registrations: Vec<Registration>,
     spawner: Spawner,
 }
 
@@ -31,7 +31,7 @@ impl StorageNode {
     /// Builds a node around an open store, and registers its metrics.
     ///
     /// # Errors
-    /// [`InvalidAddress`] when the master's address is none.
+    /// [`InvalidAddress`] when a master's address is none.
     pub fn build(
         config: Config,
         store: Arc<dyn ChunkStore>,
@@ -40,18 +40,22 @@ impl StorageNode {
     ) -> Result<Self, InvalidAddress> {
         let Seams { clock, entropy, spawner, hashing, dialer, drained } = seams;
         let metrics = Metrics::register(registry, Arc::clone(&store));
-        let registration = Registration {
-            master: MasterClient::new(dialer.dial(&config.master)?),
-            config: config.clone(),
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            entropy,
-            drained: drained.clone(),
-            metrics: metrics.clone(),
+        let registration = |master: &String| -> Result<Registration, InvalidAddress> {
+            Ok(Registration {
+                master: MasterClient::new(dialer.dial(master)?),
+                address: master.clone(),
+                config: config.clone(),
+                store: Arc::clone(&store),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+                drained: drained.clone(),
+                metrics: metrics.clone(),
+            })
         };
+        let registrations = config.masters.iter().map(registration).collect::<Result<_, _>>()?;
         let open_writes = Arc::new(Semaphore::new(config.max_open_writes as usize));
         let node = Node { config, store, clock, hashing, dialer, drained, metrics, open_writes };
-        Ok(Self { node: Arc::new(node), registration, spawner })
+        Ok(Self { node: Arc::new(node), registrations, spawner })
     }
 
     /// The service to put behind the listener, or to give to a client in this process.
@@ -66,15 +70,17 @@ impl StorageNode {
         lane::routes(Arc::clone(&self.node), guard)
     }
 
-    /// Makes the node known to the master and keeps it known, until it is told to stop. Call it when the service can
+    /// Makes the node known to the masters and keeps it known, until it is told to stop. Call it when the service can
     /// be reached.
     pub fn start(&self) {
-        drop(self.spawner.spawn(self.registration.clone().run()));
+        for registration in &self.registrations {
+            drop(self.spawner.spawn(registration.clone().run()));
+        }
     }
 
-    /// True while the master knows the node.
+    /// True while a master knows the node.
     pub fn registered(&self) -> bool {
-        self.node.metrics.registered.get() == 1
+        self.node.metrics.registered.get() > 0
     }
 
     /// Waits until it is told to stop, then for the open writes as long as it may, and closes the store.

@@ -1,4 +1,4 @@
-//! Keeps the node known to the master.
+//! Keeps the node known to a master; there is one of these for each.
 //!
 //! ```text
 //!   ┌──────────────► register ──── refused or no answer: wait, again ───┐
@@ -16,6 +16,7 @@ use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::v1::{HeartbeatRequest, NodeStatus, RegisterNodeRequest};
 use cairn_proto::{Reason, RemoteError, convert};
 use cairn_runtime::{Clock, Drained, Entropy, PeerChannel, Phase};
+use prometheus_client::metrics::gauge::Gauge;
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
@@ -30,6 +31,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct Registration {
     pub(crate) master: MasterClient<PeerChannel>,
+    /// Where that master is.
+    pub(crate) address: String,
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn ChunkStore>,
     pub(crate) clock: Clock,
@@ -47,15 +50,13 @@ impl Registration {
             () = drained.reached(Phase::Draining) => {}
             () = self.keep_known() => {}
         }
-        self.metrics.registered.set(0);
     }
 
     async fn keep_known(&mut self) {
         loop {
             let interval = self.register().await;
-            self.metrics.registered.set(1);
+            let _known = Known::to_one_more(&self.metrics.registered);
             self.heartbeats(interval).await;
-            self.metrics.registered.set(0);
         }
     }
 
@@ -68,7 +69,7 @@ impl Registration {
                     tracing::info!(
                         target: "cairn",
                         node = %self.config.identity.node(), disk = %self.store.disk(),
-                        address = self.config.address, ?interval,
+                        address = self.config.address, master = self.address, ?interval,
                         "registered with the master"
                     );
                     return interval;
@@ -89,7 +90,7 @@ impl Registration {
                     self.clock.sleep(interval).await;
                 }
                 Err(error) if error.reason == Reason::NodeUnknown => {
-                    tracing::info!(target: "cairn", node = %self.config.identity.node(), "the master asks to register");
+                    tracing::info!(target: "cairn", node = %self.config.identity.node(), master = self.address, "the master asks to register");
                     return;
                 }
                 Err(error) => self.failed("heartbeat", &error, &mut backoff).await,
@@ -100,7 +101,7 @@ impl Registration {
     async fn failed(&self, call: &'static str, error: &RemoteError, backoff: &mut Backoff) {
         let wait = backoff.next(&self.entropy);
         self.metrics.failed(call, error.reason);
-        tracing::warn!(target: "cairn", call, %error, ?wait, "the master did not take the call");
+        tracing::warn!(target: "cairn", call, master = self.address, %error, ?wait, "the master did not take the call");
         self.clock.sleep(wait).await;
     }
 
@@ -167,6 +168,22 @@ async fn bounded<T>(
     let answer = clock.timeout(bound, call).await;
     let answer = answer.unwrap_or_else(|late| Err(Status::deadline_exceeded(late.to_string())));
     Ok(answer?.into_inner())
+}
+
+/// A master knows the node, until this is dropped.
+struct Known(Gauge);
+
+impl Known {
+    fn to_one_more(registered: &Gauge) -> Self {
+        registered.inc();
+        Self(registered.clone())
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Waits that double up to a bound, half of each random.

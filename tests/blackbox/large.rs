@@ -56,6 +56,12 @@ async fn kills_of_everything_in_five_rounds() {
 }
 
 #[tokio::test]
+#[ignore = "1,000 uploads: cargo xtask show kills"]
+async fn kills_of_masters_during_a_thousand_uploads() {
+    crate::masters::kill_masters_during_uploads(250).await;
+}
+
+#[tokio::test]
 #[ignore = "20 rounds: cargo xtask show kills"]
 async fn kills_of_serving_nodes_at_twenty_offsets() {
     crate::faults::download::kill_serving_nodes(20).await;

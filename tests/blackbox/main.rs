@@ -20,6 +20,7 @@ mod files;
 mod gateways;
 mod harness;
 mod large;
+mod masters;
 mod openapi;
 mod operations;
 mod placement;

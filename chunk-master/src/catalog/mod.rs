@@ -14,6 +14,7 @@
 //! identity –                              → the catalog's id
 //! held     –                              → why the sweep waits, after a restore
 //! importing –                             → the store is not whole
+//! duty     –                              → which of several masters sweeps, and its time
 //!
 //! alarm      time subject                 look again at an upload or a kept answer
 //! condemned  time tenant version          versions that wait to be purged; also by bucket
@@ -21,6 +22,7 @@
 //! purge      blob                         blobs that are being erased
 //! node page  node blob page               pages that name a node
 //! finding    blob chunk node              copies that a reader found missing or wrong
+//! read lease  tenant version              condemned versions that somebody reads
 //! deletion   idempotency key              what a DeleteObject answered, kept for a while
 //! ```
 
@@ -32,6 +34,7 @@ mod bucket_deletion;
 mod condemned;
 mod counted;
 mod deletion;
+mod duty;
 pub(crate) mod finding;
 mod finished;
 mod head;
@@ -43,6 +46,7 @@ mod node;
 mod node_page;
 mod page;
 mod purge;
+mod read_lease;
 pub(crate) mod record;
 mod tenant;
 mod upload;
@@ -56,6 +60,7 @@ pub(crate) use bucket_deletion::BucketDeletion;
 pub(crate) use condemned::{BucketCondemned, BucketCondemnedKey, Condemned, CondemnedKey};
 pub(crate) use counted::Counted;
 pub(crate) use deletion::{Deletion, DeletionKey};
+pub(crate) use duty::Duty;
 pub(crate) use finding::{Finding, FindingKey};
 pub(crate) use finished::{Committed, Finished, Outcome};
 pub(crate) use head::{Head, HeadKey};
@@ -66,6 +71,7 @@ pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
 pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
 pub(crate) use purge::PurgeQueued;
+pub(crate) use read_lease::ReadLease;
 pub(crate) use tenant::Tenant;
 pub(crate) use upload::{Progress, Upload};
 pub(crate) use version::{Extent, Version, VersionKey, VersionState};

@@ -44,8 +44,10 @@ pub(crate) enum Table {
     Tenant = 17,
     BucketDeletion = 18,
     BucketCondemned = 19,
-    Held = 20,
-    Importing = 21,
+    Duty = 20,
+    ReadLease = 21,
+    Held = 22,
+    Importing = 23,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

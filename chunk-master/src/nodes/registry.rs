@@ -18,7 +18,7 @@ use cairn_core::digest::plain_crc;
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
 use cairn_core::liveness::{Liveness, LivenessBounds, NodeState};
 use cairn_core::names::Zone;
-use cairn_core::placement::{Candidate, TooFewNodes, place};
+use cairn_core::placement::{Candidate, place};
 use cairn_runtime::Clock;
 use tokio::sync::broadcast;
 
@@ -249,8 +249,8 @@ impl Registry {
         let mut chunks = Vec::with_capacity(wants.len());
         let mut given = Vec::new();
         for want in wants {
-            let nodes = place_one(blob, want, &candidates, &zones)?;
-            check_zones(want, &nodes, &zones, least_zones)?;
+            let chosen = place_one(blob, want, &candidates, &zones, least_zones);
+            let nodes = chosen.map_err(|too_few| self.unless_unheard(&members, too_few))?;
             for candidate in candidates.iter_mut().filter(|c| nodes.contains(&c.node)) {
                 candidate.filled = candidate.filled.saturating_add(want.length);
                 candidate.load = candidate.load.saturating_add(1);
@@ -271,6 +271,12 @@ impl Registry {
         Ok(Placement { registry: self, chunks, given, zones: least_zones })
     }
 
+    /// Why nothing was placed: nodes that were not heard since this master began may live.
+    fn unless_unheard(&self, members: &BTreeMap<NodeId, Member>, too_few: NotPlaced) -> NotPlaced {
+        let unheard = |member: &Member| self.state(member) == NodeState::Joining;
+        if members.values().any(unheard) { NotPlaced::NotHeardYet } else { too_few }
+    }
+
     fn take_back(&self, given: &[(NodeId, u64)]) {
         let mut members = self.lock();
         for (node, bytes) in given {
@@ -287,11 +293,14 @@ fn place_one(
     want: &ChunkWant,
     candidates: &[Candidate],
     zones: &BTreeMap<NodeId, Zone>,
-) -> Result<Vec<NodeId>, TooFewNodes> {
+    least_zones: u32,
+) -> Result<Vec<NodeId>, NotPlaced> {
     let held: Vec<_> = want.holders.iter().filter_map(|id| zones.get(id)).cloned().collect();
     let excluded: BTreeSet<_> = want.holders.iter().chain(&want.failed).copied().collect();
     let chunk = ChunkId::new(blob, want.index);
-    place(chunk, want.length, want.copies, candidates, &held, &excluded)
+    let nodes = place(chunk, want.length, want.copies, candidates, &held, &excluded)?;
+    check_zones(want, &nodes, zones, least_zones)?;
+    Ok(nodes)
 }
 
 fn check_zones(

@@ -15,30 +15,35 @@ use cairn_kv::Txn;
 use crate::accounts::Accounts;
 use crate::catalog::{
     Blob, BucketCondemned, BucketCondemnedKey, BucketKey, Condemned, CondemnedKey, Head, HeadKey,
-    PurgeQueued, Version, VersionKey, VersionState, record,
+    PurgeQueued, ReadLease, Version, VersionKey, VersionState, record,
 };
 use crate::error::CatalogError;
-
-/// Least wait: a reader that was told of the version just before it was condemned has its lease by then.
-const LEAST_WAIT_MS: u64 = 1000;
 
 /// The moment of a call that may condemn. How long what it condemns waits is its bucket's to say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) now_ms: u64,
     pub(crate) defaults: ClusterDefaults,
+    /// Least wait: who was told of the version just before it was condemned reads it with a lease that is written
+    /// nowhere.
+    pub(crate) least_ms: u64,
 }
 
 impl Moment {
     /// The wait of what is condemned now in a bucket with this policy.
     pub(crate) fn wait(&self, policy: &BucketPolicy) -> Wait {
         let wait_ms = policy.effective(&self.defaults).retention_ms;
-        Wait { since_ms: self.now_ms, until_ms: self.now_ms.saturating_add(wait_ms) }.at_least()
+        self.wait_for(wait_ms)
     }
 
     /// The shortest wait that there is.
     pub(crate) fn no_wait(&self) -> Wait {
-        Wait { since_ms: self.now_ms, until_ms: self.now_ms }.at_least()
+        self.wait_for(0)
+    }
+
+    fn wait_for(&self, wait_ms: u64) -> Wait {
+        let wait_ms = wait_ms.max(self.least_ms);
+        Wait { since_ms: self.now_ms, until_ms: self.now_ms.saturating_add(wait_ms) }
     }
 }
 
@@ -47,13 +52,6 @@ impl Moment {
 pub(crate) struct Wait {
     pub(crate) since_ms: u64,
     pub(crate) until_ms: u64,
-}
-
-impl Wait {
-    fn at_least(self) -> Self {
-        let least = self.since_ms.saturating_add(LEAST_WAIT_MS);
-        Self { until_ms: self.until_ms.max(least), ..self }
-    }
 }
 
 /// Takes the version from its name.
@@ -128,6 +126,7 @@ pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<(), Catalog
     let CondemnedKey { until_ms, version: id, .. } = *key;
     dequeue(txn, &BucketCondemnedKey { bucket, until_ms, version: id })?;
     record::delete::<Version>(txn, &version_key)?;
+    record::delete::<ReadLease>(txn, &version_key)?;
     let mut accounts = Accounts::load(txn, &version.principal, &version.info.bucket)?;
     accounts.purge(Amount::object(version.info.length))?;
     accounts.store(txn)?;

@@ -12,7 +12,7 @@ use super::head::{self, LookupError};
 use crate::bucket;
 use crate::catalog::{
     Blob, BucketKey, ChunkEntry, Extent, Finding, PAGE_CHUNKS, Page, PageKey, Version, VersionKey,
-    finding, record,
+    VersionState, finding, record,
 };
 use crate::error::CatalogError;
 
@@ -48,6 +48,8 @@ pub(crate) struct Located {
 #[derive(Debug, Clone)]
 pub(crate) struct LocatedPage {
     pub(crate) object: ObjectInfo,
+    /// It has no name any more: a lease on it must be written down.
+    pub(crate) condemned: bool,
     pub(crate) chunks: Vec<Located>,
     pub(crate) next_offset: Option<u64>,
 }
@@ -72,6 +74,7 @@ pub(crate) fn locate(read: &impl Read, request: &Locate) -> Result<LocatedPage, 
     let reached =
         chunks.last().map_or(range.end(), |last: &Located| last.offset + last.entry.length);
     Ok(LocatedPage {
+        condemned: version.state != VersionState::Current,
         object: version.info,
         chunks,
         next_offset: (reached < range.end()).then_some(reached),

@@ -1,10 +1,9 @@
 //! Locate.
 
 use cairn_core::copies::ChunkLocation;
-use cairn_kv::Snapshot;
-use cairn_proto::error::refuse;
+use cairn_kv::{Durability, Snapshot, Txn};
 use cairn_proto::v1::{LocateRequest, LocateResponse};
-use cairn_proto::{InvalidField, Reason, convert};
+use cairn_proto::{InvalidField, convert};
 use tonic::Status;
 
 use super::{bucket_key, invalid};
@@ -12,6 +11,7 @@ use crate::config::millis;
 use crate::master::Master;
 use crate::nodes::places;
 use crate::object::locate::{Locate, Located, LocatedPage, locate as locate_chunks};
+use crate::object::reads::{self, Lasts};
 
 fn parse(request: LocateRequest) -> Result<Locate, InvalidField> {
     let principal = convert::principal(request.principal)?;
@@ -29,18 +29,18 @@ fn parse(request: LocateRequest) -> Result<Locate, InvalidField> {
     })
 }
 
-/// Looks the version up and takes a lease on it. One that a purge took in between is looked up once more: the name may
-/// hold another by now.
-async fn leased(master: &Master, request: &Locate) -> Result<LocatedPage, Status> {
-    const LOOKS: u32 = 2;
-    for _ in 0..LOOKS {
-        let asked = request.clone();
-        let page = master.view(move |view: &Snapshot<'_>| locate_chunks(view, &asked)).await?;
-        if master.reads.hold(page.object.version, master.clock.monotonic()) {
-            return Ok(page);
-        }
+/// Looks the version up with a lease on it; the lease's milliseconds.
+async fn leased(master: &Master, request: Locate) -> Result<(LocatedPage, u64), Status> {
+    // From before the look: the lease of what has a name begins there.
+    let lasts =
+        Lasts { now_ms: master.time.steady_ms(), lease_ms: millis(master.config.read_lease) };
+    let asked = request.clone();
+    let page = master.view(move |view: &Snapshot<'_>| locate_chunks(view, &asked)).await?;
+    if !page.condemned {
+        return Ok((page, lasts.lease_ms));
     }
-    Err(refuse(Reason::Busy, true, "the version is just being purged: try again"))
+    let hold = move |txn: &mut Txn<'_>| reads::hold(txn, &request, lasts);
+    master.transact(Durability::Synced, hold).await
 }
 
 pub(super) async fn locate(
@@ -48,7 +48,7 @@ pub(super) async fn locate(
     request: LocateRequest,
 ) -> Result<LocateResponse, Status> {
     let request = parse(request).map_err(|field| invalid(&field))?;
-    let page = leased(master, &request).await?;
+    let (page, lease_ms) = leased(master, request).await?;
     let directory = master.nodes.directory();
     let location = |located: Located| ChunkLocation {
         chunk: located.chunk,
@@ -62,6 +62,6 @@ pub(super) async fn locate(
         object: Some((&page.object).into()),
         chunks: chunks.collect(),
         next_offset: page.next_offset,
-        lease_ms: millis(master.config.read_lease),
+        lease_ms,
     })
 }

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 use crate::error::QuotaExceeded;
 use crate::master::Master;
 
+/// How long at most until the next try where other masters may give back: nobody tells of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// An operation's error that may be a refusal by quota.
 pub(super) trait MaybeQuota: WireError {
     /// The refusal, when it is one.
@@ -43,9 +46,12 @@ impl<'a> QuotaWait<'a> {
         };
         let left = self.ends.saturating_sub(self.master.clock.monotonic());
         if quota.worth_waiting() && !left.is_zero() {
-            let freed = self.master.clock.timeout(left, self.freed.changed()).await;
-            if matches!(freed, Ok(Ok(()))) {
-                return true;
+            let shared = self.master.kv.is_shared();
+            let wait = if shared { left.min(LOOK_AGAIN) } else { left };
+            match self.master.clock.timeout(wait, self.freed.changed()).await {
+                Ok(Ok(())) => return true,
+                Err(_elapsed) if shared => return true,
+                Err(_) | Ok(Err(_)) => {}
             }
         }
         self.master.metrics.quota_refused.inc();

@@ -152,21 +152,28 @@ async fn is_held(master: &Master) -> Result<bool, PassError> {
     Ok(held)
 }
 
-/// Passes, until the master stops.
+/// Passes, until the master stops; while another master does the duties, none.
 pub(crate) async fn run(master: &Master) {
     while !master.stop.is_cancelled() {
-        let pass = master.stop.run_until_cancelled(pass(master, Effort::Bounded));
-        if let Some(Err(error)) = pass.await {
-            tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
-            master.metrics.sweep_failed();
-        }
-        let counted = master.stop.run_until_cancelled(census::step(master));
-        if let Some(Err(error)) = counted.await {
-            tracing::warn!(target: "cairn", %error, "the catalog was not counted");
+        if master.duties.are_mine(master.clock.monotonic()) {
+            let done = master.stop.run_until_cancelled(pass_and_count(master));
+            if done.await.is_none() {
+                return;
+            }
         }
         let pause = master.clock.sleep(master.config.sweep_every);
         if master.stop.run_until_cancelled(pause).await.is_none() {
             return;
         }
+    }
+}
+
+async fn pass_and_count(master: &Master) {
+    if let Err(error) = pass(master, Effort::Bounded).await {
+        tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
+        master.metrics.sweep_failed();
+    }
+    if let Err(error) = census::step(master).await {
+        tracing::warn!(target: "cairn", %error, "the catalog was not counted");
     }
 }

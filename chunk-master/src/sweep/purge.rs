@@ -3,10 +3,10 @@
 use cairn_kv::{Durability, Read, Txn};
 
 use super::{Effort, PassError, SweepError, SweepReport};
-use crate::catalog::{Condemned, CondemnedKey, record};
-use crate::config::SeededBug;
+use crate::catalog::{Condemned, CondemnedKey, VersionKey, record};
+use crate::config::{SeededBug, millis};
 use crate::master::Master;
-use crate::object::condemn;
+use crate::object::{condemn, reads};
 
 /// Versions of one transaction.
 const VERSIONS_PER_STEP: usize = 32;
@@ -14,28 +14,39 @@ const VERSIONS_PER_STEP: usize = 32;
 const VERSIONS_PER_LOOK: usize = 256;
 /// Steps of a bounded pass.
 const STEPS: usize = 32;
+
+/// The times that decide.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    /// Waits that ended then or before are over.
+    until_ms: u64,
+    /// Read leases that ended then or before are over, in steady time.
+    now_ms: u64,
+    ignores_readers: bool,
+}
+
 pub(super) async fn run(
     master: &Master,
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
-    let until_ms = master.time.earlier_ms();
-    if !master.reads.expire(master.clock.monotonic()) {
+    // Who read before a restart may go on, whatever the wall has done meanwhile.
+    if master.time.awake_ms() < millis(master.config.least_wait()) {
         return Ok(());
     }
+    let plan = Plan {
+        until_ms: master.time.earlier_ms(),
+        now_ms: master.time.steady_ms(),
+        ignores_readers: master.config.faults().has(SeededBug::PurgeIgnoresReaders),
+    };
     let mut steps = 0;
     while !effort.is_enough(steps, STEPS) {
         // A look first: a transaction that is synced costs the store a flush.
-        let due = master.kv.view(move |view| due(view, until_ms, VERSIONS_PER_LOOK)).await?;
-        let now = master.clock.monotonic();
-        let ignores_readers = master.config.faults().has(SeededBug::PurgeIgnoresReaders);
-        let takes = |key: &CondemnedKey| master.reads.take(key.version, now);
-        let unread = due.into_iter().filter(|key| ignores_readers || takes(key));
-        let unread: Vec<_> = unread.take(VERSIONS_PER_STEP).collect();
-        if unread.is_empty() {
+        let due = master.kv.view(move |view| unread(view, plan)).await?;
+        if due.is_empty() {
             break;
         }
-        let closure = move |txn: &mut Txn<'_>| step(txn, &unread);
+        let closure = move |txn: &mut Txn<'_>| step(txn, &due, plan);
         let purged = master.kv.transact(Durability::Synced, closure).await?;
         tracing::info!(target: "cairn", versions = purged, "versions purged");
         report.versions_purged += purged;
@@ -44,23 +55,39 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The versions whose wait ended first, at `until_ms` or before.
-fn due(read: &impl Read, until_ms: u64, limit: usize) -> Result<Vec<CondemnedKey>, SweepError> {
+/// The versions whose wait ended first, of those that nobody reads.
+fn unread(read: &impl Read, plan: Plan) -> Result<Vec<CondemnedKey>, SweepError> {
     let end = record::raw_key::<Condemned>(|parts| {
-        parts.u64(until_ms.saturating_add(1));
+        parts.u64(plan.until_ms.saturating_add(1));
     });
-    let due = record::scan::<Condemned>(read, &record::ending_before::<Condemned>(end), limit)?;
-    Ok(due.into_iter().map(|(key, _)| key).collect())
+    let due = record::ending_before::<Condemned>(end);
+    let due = record::scan::<Condemned>(read, &due, VERSIONS_PER_LOOK)?;
+    let mut unread = Vec::with_capacity(VERSIONS_PER_STEP);
+    for (key, _) in due {
+        if unread.len() == VERSIONS_PER_STEP {
+            break;
+        }
+        if may_go(read, &key, plan)? {
+            unread.push(key);
+        }
+    }
+    Ok(unread)
 }
 
-/// Purges those that are condemned still: one may have come back since the look.
-fn step(txn: &mut Txn<'_>, due: &[CondemnedKey]) -> Result<u64, SweepError> {
+/// Purges those that may go still: one may have come back since the look, or found a reader.
+fn step(txn: &mut Txn<'_>, due: &[CondemnedKey], plan: Plan) -> Result<u64, SweepError> {
     let mut purged = 0;
     for key in due {
-        if record::get::<Condemned>(txn, key)?.is_some() {
+        if record::get::<Condemned>(txn, key)?.is_some() && may_go(txn, key, plan)? {
             condemn::purge(txn, key)?;
             purged += 1;
         }
     }
     Ok(purged)
+}
+
+fn may_go(read: &impl Read, key: &CondemnedKey, plan: Plan) -> Result<bool, SweepError> {
+    let CondemnedKey { tenant, version, .. } = key.clone();
+    let key = VersionKey { tenant, version };
+    Ok(plan.ignores_readers || !reads::is_read(read, &key, plan.now_ms)?)
 }

@@ -173,6 +173,19 @@ impl Cluster {
     /// A master that starts on a store which may hold something. Each life draws ids of its own, and begins with the
     /// wall hours ahead of where the one before it began.
     pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
+        let cluster = Self::put_together(config, kv, dial, life);
+        cluster.master.start().await.unwrap();
+        cluster
+    }
+
+    /// A master that answers calls and does nothing by itself.
+    pub(crate) async fn idle(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
+        let cluster = Self::put_together(config, kv, dial, life);
+        cluster.master.open().await.unwrap();
+        cluster
+    }
+
+    fn put_together(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
         let jump_s = Arc::new(AtomicU64::new(0));
         let time = Clock::system();
         let epoch = Duration::from_secs(1_700_000_000) + LIVES_APART * life;
@@ -188,7 +201,6 @@ impl Cluster {
             dialer: dial.clone(),
         };
         let master = build(config, kv.clone(), seams);
-        master.start().await.unwrap();
         let routes = Routes::new(master.master_service()).add_service(master.admin_service());
         dial.add(MASTER, routes.into_axum_router(), spawner);
         let channel = dial.dial(MASTER).unwrap();

@@ -10,6 +10,7 @@ mod model;
 mod nodes;
 mod placing;
 mod quotas;
+mod several;
 mod sweeping;
 mod tenants;
 mod undeleting;

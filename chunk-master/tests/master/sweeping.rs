@@ -97,14 +97,22 @@ async fn what_is_being_read_is_not_purged_before_its_lease_has_ended() {
     for name in ["read", "unread"] {
         cluster.delete(name).await.unwrap();
     }
-    cluster.pass_time(Duration::from_secs(5)).await;
+    cluster.pass_time(Duration::from_secs(14)).await;
+    assert_eq!(cluster.sweep().await.versions_purged, 0, "it was asked for just before");
+    let again = cluster.locate("read", version.clone(), 0).await.unwrap();
+    assert_eq!(again.lease_ms, 10_000);
+    cluster.pass_time(Duration::from_secs(2)).await;
     assert_eq!(cluster.sweep().await.versions_purged, 1);
     assert_eq!((held(&cluster, &read), held(&cluster, &unread)), (2, 0));
+    let shared = cluster.locate("read", version.clone(), 0).await.unwrap();
+    assert_eq!(shared.lease_ms, 8000, "what is left is told, and nothing is written");
+    cluster.pass_time(Duration::from_secs(7)).await;
     cluster.locate("read", version, 0).await.unwrap();
     cluster.pass_time(Duration::from_secs(9)).await;
     assert_eq!(cluster.sweep().await.versions_purged, 0, "it asked again");
     cluster.pass_time(Duration::from_secs(2)).await;
     assert_eq!(cluster.sweep().await.versions_purged, 1);
+    assert_eq!(cluster.audit().await.differences, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -188,6 +188,16 @@ impl Kv {
         }
     }
 
+    /// Whether others, in this process or elsewhere, may have the same store open.
+    pub fn is_shared(&self) -> bool {
+        match &self.engine {
+            Engine::Memory(_) | Engine::Redb(_) => false,
+            Engine::Postgres(_) => true,
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => simulated.shared,
+        }
+    }
+
     /// What the store has done so far.
     pub fn stats(&self) -> Stats {
         match &self.engine {

@@ -87,10 +87,20 @@ impl SimulatedStore {
 
     /// A handle for the life that the store is in. It is closed by the next crash.
     pub fn open(&self) -> Kv {
+        self.handle(false)
+    }
+
+    /// As [`Self::open`], of a store that others may have open too.
+    pub fn open_shared(&self) -> Kv {
+        self.handle(true)
+    }
+
+    fn handle(&self, shared: bool) -> Kv {
         let life = self.lock().life;
         Kv::on_simulated(Simulated {
             store: self.clone(),
             life,
+            shared,
             closed: Mutex::new(false),
             counters: Counters::default(),
         })
@@ -195,6 +205,8 @@ impl State {
 pub(crate) struct Simulated {
     store: SimulatedStore,
     life: u64,
+    /// Others may have the store open too.
+    pub(crate) shared: bool,
     closed: Mutex<bool>,
     counters: Counters,
 }

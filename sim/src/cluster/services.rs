@@ -152,7 +152,7 @@ impl NodeHost {
         let identity = NodeIdentity::open(disk, &life.blocking, &life.entropy, &life.clock).await?;
         let address = format!("http://{host}:{NODE_PORT}");
         let master = format!("http://{MASTER}:{MASTER_PORT}");
-        let mut config = NodeConfig::new(identity, address, master);
+        let mut config = NodeConfig::new(identity, address, vec![master]);
         config.zone = self.zone;
         config.body_idle = GATEWAY_IDLE;
         let (in_flight, log) = (self.in_flight, self.log);
@@ -190,7 +190,8 @@ impl GatewayHost {
     }
 
     async fn serve(self, life: Life) -> turmoil::Result {
-        let mut config = GatewayConfig::with_master(format!("http://{MASTER}:{MASTER_PORT}"));
+        let mut config =
+            GatewayConfig::with_masters(vec![format!("http://{MASTER}:{MASTER_PORT}")]);
         // A body that is longer than one chunk and does not say so is one of unknown length.
         config.transport = self.transport;
         config.upload.gather_bytes = self.chunk_bytes;

@@ -68,7 +68,8 @@ impl Harness {
             NodeIdentity::open(Arc::new(disk.clone()), &Blocking::inline(), &entropy, &clock).await;
         let identity = identity.expect("an identity");
         let id = identity.node();
-        let mut config = Config::new(identity, "http://node:7100".to_owned(), MASTER.to_owned());
+        let mut config =
+            Config::new(identity, "http://node:7100".to_owned(), vec![MASTER.to_owned()]);
         change(&mut config);
         let node =
             StorageNode::build(config, Arc::clone(&store), seams, &mut registry).expect("a node");

@@ -17,7 +17,7 @@ async fn restore(
     nodes: &[SocketAddr],
     more: &[&str],
 ) -> (Option<i32>, String, String) {
-    let folder = parts.master_folder().to_string_lossy().into_owned();
+    let folder = parts.master_folder(0).to_string_lossy().into_owned();
     let nodes: Vec<_> = nodes.iter().map(|node| format!("http://{node}")).collect();
     let mut arguments = vec!["admin", "meta", "restore", "--data", &folder];
     arguments.extend(nodes.iter().flat_map(|node| ["--node", node.as_str()]));
@@ -32,8 +32,14 @@ async fn admin(parts: &Parts, what: &[&str]) -> (Option<i32>, String, String) {
 
 /// Deletes the master's folder under its feet, and kills it.
 fn lose_master(parts: &mut Parts) {
-    fs::remove_dir_all(parts.master_folder()).expect("the folder is deleted");
-    parts.kill_master();
+    fs::remove_dir_all(parts.master_folder(0)).expect("the folder is deleted");
+    parts.kill_master(0);
+}
+
+/// Starts the master again, where gateways and nodes look for it.
+async fn start_master(parts: &mut Parts) {
+    parts.start_master(0).await;
+    parts.all_nodes_up().await;
 }
 
 /// Quotas are exact, nothing is left over, nodes hold what the catalog names.
@@ -65,7 +71,7 @@ pub(crate) async fn lose_the_masters_disk_under_load(rounds: u64) {
         assert_eq!(code, Some(0), "{out}{err}");
         eprintln!("{out}");
         assert!(out.contains("all agree with each other"), "{out}");
-        parts.start_master().await;
+        start_master(&mut parts).await;
         for (round, writer, written) in &acknowledged {
             check(&parts, *round, *writer, *written).await;
         }
@@ -106,11 +112,11 @@ async fn a_catalog_that_may_lack_changes_is_restored_only_on_request_and_erases_
     assert!(err.contains("2 nodes did not answer"), "{err}");
     let (code, _, err) = restore(&parts, &one, &["--allow-missing"]).await;
     assert!(code == Some(1) && err.contains("empty it"), "a half of a catalog is left: {err}");
-    fs::remove_dir_all(parts.master_folder()).expect("the folder is emptied");
+    fs::remove_dir_all(parts.master_folder(0)).expect("the folder is emptied");
     let (code, out, err) = restore(&parts, &one, &["--allow-missing"]).await;
     assert!(code == Some(0) && out.contains("release-sweep"), "{out}{err}");
 
-    parts.start_master().await;
+    start_master(&mut parts).await;
     let (_, out, _) = admin(&parts, &["meta", "status"]).await;
     assert!(out.contains("the sweep waits for you"), "{out}");
     let mut operator = parts.edge.admin().await;
@@ -175,7 +181,7 @@ async fn a_node_that_is_gone_holds_nobody_up_and_catches_up_when_it_is_back() {
     assert_eq!(code, Some(0), "{out}{err}");
     parts.start_node(0).await;
     parts.start_node(2).await;
-    parts.start_master().await;
+    start_master(&mut parts).await;
     let http = parts.edge.http();
     for nth in 0..20 {
         let got = http.request("GET", &format!("/v1/files/meanwhile/{nth}")).send().await;
@@ -228,7 +234,7 @@ async fn backups_on_nodes_are_renewed_and_what_they_cover_goes() {
     let groups = out.split(" groups").next().and_then(|before| before.rsplit(' ').next());
     let groups: u64 = groups.and_then(|number| number.parse().ok()).expect("a number");
     assert!(groups < many, "{out}: the backup has the rest of {many}");
-    parts.start_master().await;
+    start_master(&mut parts).await;
     let http = parts.edge.http();
     for nth in 0..150 {
         let got = http.request("GET", &format!("/v1/files/first/{nth}")).send().await;

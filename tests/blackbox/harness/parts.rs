@@ -11,6 +11,7 @@ use super::{Edge, Process};
 /// How to start it.
 #[derive(Debug, Clone)]
 pub(crate) struct PartsPlan {
+    masters: usize,
     nodes: usize,
     copies: usize,
     master_flags: Vec<String>,
@@ -22,7 +23,12 @@ impl PartsPlan {
     /// Nodes, each in a zone of its own, and copies of each chunk.
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
         let (master_flags, flags) = (Vec::new(), Vec::new());
-        Self { nodes, copies, master_flags, flags, transport: "lane" }
+        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane" }
+    }
+
+    /// Several masters: the catalog must be in a store that they can share.
+    pub(crate) fn masters(self, masters: usize) -> Self {
+        Self { masters, ..self }
     }
 
     pub(crate) fn chunk_size(self, bytes: u64) -> Self {
@@ -49,9 +55,9 @@ impl PartsPlan {
 
     pub(crate) async fn start(self) -> Parts {
         let home = tempfile::tempdir().expect("a folder for the data");
-        let mut ports = Ports::any(self.nodes);
-        let (master, nodes, gateway, edge) = run_all(&self, &home, &mut ports).await;
-        let parts = Parts { edge, master, nodes, gateway, ports, plan: self, home };
+        let mut ports = Ports::any(self.masters, self.nodes);
+        let (masters, nodes, gateway, edge) = run_all(&self, &home, &mut ports).await;
+        let parts = Parts { edge, masters, nodes, gateway, ports, plan: self, home };
         parts.all_nodes_up().await;
         parts
     }
@@ -60,14 +66,21 @@ impl PartsPlan {
 /// Where everything listens: port 0 until it has been started once.
 #[derive(Debug)]
 struct Ports {
-    master: SocketAddr,
+    /// Of each master, for gateways and nodes, and for operators.
+    masters: Vec<(SocketAddr, SocketAddr)>,
     nodes: Vec<SocketAddr>,
 }
 
 impl Ports {
-    fn any(nodes: usize) -> Self {
+    fn any(masters: usize, nodes: usize) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { master: any, nodes: vec![any; nodes] }
+        Self { masters: vec![(any, any); masters], nodes: vec![any; nodes] }
+    }
+
+    /// What gateways and nodes are told.
+    fn master_urls(&self) -> String {
+        let urls = self.masters.iter().map(|(calls, _)| format!("http://{calls}"));
+        urls.collect::<Vec<_>>().join(",")
     }
 }
 
@@ -75,31 +88,35 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-async fn run_master(plan: &PartsPlan, home: &TempDir, port: &mut SocketAddr) -> (Process, Edge) {
-    let data = home.path().join("master");
+async fn run_master(
+    plan: &PartsPlan,
+    at: usize,
+    home: &TempDir,
+    (calls, admin): &mut (SocketAddr, SocketAddr),
+) -> Option<Process> {
+    let data = home.path().join(format!("master-{at}"));
     let mut arguments = words(&format!(
-        "master --open --data {} --listen {port} --admin-listen 127.0.0.1:0 --copies {}",
+        "master --open --data {} --listen {calls} --admin-listen {admin} --copies {}",
         data.display(),
         plan.copies
     ));
     arguments.extend(plan.master_flags.iter().chain(&plan.flags).cloned());
-    let process = Process::start("master", &arguments);
-    *port = process.announced("master").await;
-    let admin = process.announced("admin").await;
-    let edge = Edge { gateway: admin, admin };
-    (process, edge)
+    let process = Process::start(&format!("master {at}"), &arguments);
+    *calls = process.announced("master").await;
+    *admin = process.announced("admin").await;
+    Some(process)
 }
 
 async fn run_node(
     plan: &PartsPlan,
     at: usize,
     home: &TempDir,
-    master: SocketAddr,
-    port: &mut SocketAddr,
+    ports: &mut Ports,
 ) -> Option<Process> {
+    let (masters, port) = (ports.master_urls(), &mut ports.nodes[at]);
     let data = home.path().join(format!("node-{at}"));
     let mut arguments = words(&format!(
-        "node --open --data {} --listen {port} --master http://{master} --zone zone-{at} --chunk-transport {}",
+        "node --open --data {} --listen {port} --master {masters} --zone zone-{at} --chunk-transport {}",
         data.display(),
         plan.transport
     ));
@@ -113,20 +130,26 @@ async fn run_all(
     plan: &PartsPlan,
     home: &TempDir,
     ports: &mut Ports,
-) -> (Process, Vec<Option<Process>>, Process, Edge) {
-    let (master, mut edge) = run_master(plan, home, &mut ports.master).await;
-    let mut nodes = Vec::new();
-    for (at, port) in ports.nodes.iter_mut().enumerate() {
-        nodes.push(run_node(plan, at, home, ports.master, port).await);
+) -> (Vec<Option<Process>>, Vec<Option<Process>>, Process, Edge) {
+    let mut masters = Vec::new();
+    for (at, ports) in ports.masters.iter_mut().enumerate() {
+        masters.push(run_master(plan, at, home, ports).await);
     }
-    let gateway = run_gateway(plan, ports.master, &mut edge).await;
-    (master, nodes, gateway, edge)
+    let mut nodes = Vec::new();
+    for at in 0..ports.nodes.len() {
+        nodes.push(run_node(plan, at, home, ports).await);
+    }
+    let (_, admin) = ports.masters[0];
+    let mut edge = Edge { gateway: admin, admin };
+    let gateway = run_gateway(plan, ports, &mut edge).await;
+    (masters, nodes, gateway, edge)
 }
 
-async fn run_gateway(plan: &PartsPlan, master: SocketAddr, edge: &mut Edge) -> Process {
+async fn run_gateway(plan: &PartsPlan, ports: &Ports, edge: &mut Edge) -> Process {
     let mut arguments = words(&format!(
-        "gateway --open --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --master http://{master} \
+        "gateway --open --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --master {} \
          --chunk-transport {}",
+        ports.master_urls(),
         plan.transport
     ));
     arguments.extend(plan.flags.iter().cloned());
@@ -136,12 +159,12 @@ async fn run_gateway(plan: &PartsPlan, master: SocketAddr, edge: &mut Edge) -> P
     gateway
 }
 
-/// A running cluster: master, nodes and gateway, each its own process.
+/// A running cluster: masters, nodes and gateway, each its own process.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) edge: Edge,
     pub(crate) gateway: Process,
-    master: Process,
+    masters: Vec<Option<Process>>,
     nodes: Vec<Option<Process>>,
     ports: Ports,
     plan: PartsPlan,
@@ -156,7 +179,23 @@ impl Parts {
 
     /// Where gateways and nodes call the master.
     pub(crate) fn master_address(&self) -> SocketAddr {
-        self.ports.master
+        self.ports.masters[0].0
+    }
+
+    /// The cluster as it is seen at master `at`.
+    pub(crate) fn at_master(&self, at: usize) -> Edge {
+        Edge { admin: self.ports.masters[at].1, ..self.edge }
+    }
+
+    pub(crate) fn kill_master(&mut self, at: usize) {
+        let mut master = self.masters[at].take().expect("the master runs");
+        master.kill();
+    }
+
+    /// Starts a master where it was.
+    pub(crate) async fn start_master(&mut self, at: usize) {
+        self.masters[at] =
+            run_master(&self.plan, at, &self.home, &mut self.ports.masters[at]).await;
     }
 
     /// Where the gateway's health and metrics are served.
@@ -167,7 +206,8 @@ impl Parts {
     /// Asks everything to drain and end, edge first, and waits until it has; the exit codes.
     pub(crate) async fn terminate_all(&mut self) -> Vec<Option<i32>> {
         let nodes = self.nodes.iter_mut().flatten();
-        let all = [&mut self.gateway].into_iter().chain(nodes).chain([&mut self.master]);
+        let masters = self.masters.iter_mut().flatten();
+        let all = [&mut self.gateway].into_iter().chain(nodes).chain(masters);
         let mut codes = Vec::new();
         for process in all {
             process.terminate();
@@ -200,8 +240,7 @@ impl Parts {
     }
 
     pub(crate) async fn start_node(&mut self, at: usize) {
-        let port = &mut self.ports.nodes[at];
-        self.nodes[at] = run_node(&self.plan, at, &self.home, self.ports.master, port).await;
+        self.nodes[at] = run_node(&self.plan, at, &self.home, &mut self.ports).await;
     }
 
     /// Starts a node on its data at another address, as a container that was made anew.
@@ -213,53 +252,39 @@ impl Parts {
     /// Starts a further gateway over the same master.
     pub(crate) async fn another_gateway(&self) -> (Process, Edge) {
         let mut edge = self.edge;
-        let gateway = run_gateway(&self.plan, self.ports.master, &mut edge).await;
+        let gateway = run_gateway(&self.plan, &self.ports, &mut edge).await;
         (gateway, edge)
     }
 
     /// Starts the gateway anew, after it was killed.
     pub(crate) async fn start_gateway(&mut self) {
-        self.gateway = run_gateway(&self.plan, self.ports.master, &mut self.edge).await;
+        self.gateway = run_gateway(&self.plan, &self.ports, &mut self.edge).await;
     }
 
     /// All processes that run.
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
-        [&self.gateway, &self.master].into_iter().chain(self.nodes.iter().flatten())
+        [&self.gateway].into_iter().chain(self.masters.iter().chain(&self.nodes).flatten())
     }
 
-    /// The master's folder.
-    pub(crate) fn master_folder(&self) -> PathBuf {
-        self.home.path().join("master")
-    }
-
-    /// Kills the master alone.
-    pub(crate) fn kill_master(&mut self) {
-        self.master.kill();
-    }
-
-    /// Starts the master again, where gateways and nodes look for it.
-    pub(crate) async fn start_master(&mut self) {
-        let (master, edge) = run_master(&self.plan, &self.home, &mut self.ports.master).await;
-        self.master = master;
-        self.edge.admin = edge.admin;
-        self.all_nodes_up().await;
+    /// The folder of master `at`.
+    pub(crate) fn master_folder(&self, at: usize) -> PathBuf {
+        self.home.path().join(format!("master-{at}"))
     }
 
     /// Kills everything at once.
     pub(crate) fn kill_all(&mut self) {
         self.gateway.kill();
-        for node in &mut self.nodes {
-            if let Some(mut node) = node.take() {
-                node.kill();
+        for process in self.nodes.iter_mut().chain(&mut self.masters) {
+            if let Some(mut process) = process.take() {
+                process.kill();
             }
         }
-        self.master.kill();
     }
 
     /// Starts everything again on the same data, after [`Self::kill_all`].
     pub(crate) async fn start_all(&mut self) {
         let started = run_all(&self.plan, &self.home, &mut self.ports).await;
-        (self.master, self.nodes, self.gateway, self.edge) = started;
+        (self.masters, self.nodes, self.gateway, self.edge) = started;
         self.all_nodes_up().await;
     }
 }
