@@ -6,13 +6,14 @@ use std::{env, fs};
 
 use prost::Message;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "cairn/v1/common.proto",
     "cairn/v1/buckets.proto",
     "cairn/v1/master.proto",
     "cairn/v1/admin.proto",
     "cairn/v1/chunks.proto",
     "cairn/v1/files.proto",
+    "cairn/v1/meta.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

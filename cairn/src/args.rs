@@ -123,6 +123,14 @@ pub(crate) struct MasterSettings {
     /// Copies of each chunk, on different nodes
     #[arg(long, env = "CAIRN_COPIES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) copies: u32,
+    /// Storage nodes that have every change of the catalog before it is acknowledged; 0: none. When not given, as many as
+    /// copies, at most 2; 0 with --store and in cairn up
+    #[arg(long, env = "CAIRN_META_COPIES", value_name = "NODES", value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) meta_copies: Option<u32>,
+    /// Nodes that keep the journal get a new backup of the catalog when the records behind theirs have more bytes than
+    /// this, and than the backup
+    #[arg(long, env = "CAIRN_META_RENEW", default_value = "64MiB", value_parser = bytes)]
+    pub(crate) meta_renew: u64,
     /// Size of a chunk, 1KiB to 64MiB; kept with each file, so it can be changed later
     #[arg(long, env = "CAIRN_CHUNK_SIZE", default_value = "8MiB", value_parser = bytes)]
     pub(crate) chunk_size: u64,

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use cairn_chunk_master::{ChunkMaster, Config, Seams};
+use cairn_chunk_master::{ChunkMaster, Config, MetaJournal, Seams};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::liveness::LivenessBounds;
 use cairn_kv::{Kv, OpenError, PostgresConfig, RedbConfig};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::measure::operations_route;
-use cairn_runtime::{Dialer, Drain, NetworkDial, ops};
+use cairn_runtime::{Clock, Dialer, Drain, Entropy, NetworkDial, ops};
 
 use crate::args::{Master as Args, MasterSettings, StoreUrl};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, failed};
 
+/// Nodes of a cluster that keep the journal, when nothing else is asked for.
+const META_COPIES: u32 = 2;
 /// The catalog's file within the master's folder.
-const CATALOG_FILE: &str = "catalog.redb";
+pub(crate) const CATALOG_FILE: &str = "catalog.redb";
 
 pub(crate) fn run(args: &Args) -> Result<(), StartError> {
     let process = Process::start("master", &args.common, &[args.listen, args.admin_listen])?;
@@ -29,7 +31,8 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
 async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let drain = Drain::default();
     let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
-    let master = Running::start(process, &args.data, &args.settings, dialer).await?;
+    let settings = (&args.settings, meta_copies(&args.settings, META_COPIES)?);
+    let master = Running::start(process, &args.data, settings, dialer).await?;
     let (calls, calls_health) = master.routes(process);
     let (admin, admin_health) = master.admin_routes(process);
     let control = process.control();
@@ -55,13 +58,18 @@ impl Running {
     pub(crate) async fn start(
         process: &Process,
         data: &Path,
-        settings: &MasterSettings,
+        (settings, meta_copies): (&MasterSettings, u32),
         dialer: Dialer,
     ) -> Result<Self, StartError> {
-        let config = config(settings)?;
+        let config = Config { meta_copies, ..config(settings)? };
+        let (clock, entropy) = (process.clock.clone(), &process.entropy);
+        let journal = (meta_copies > 0).then(|| MetaJournal::new(meta_copies, clock, entropy));
         let kv = match &settings.store {
-            None => open_file(data)?,
-            Some(url) => open_database(process, url, settings.store_ca.clone())?,
+            None => open_file(data, journal.clone())?,
+            Some(url) => {
+                let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
+                open_database(clock, entropy, url, settings.store_ca.clone())?
+            }
         };
         let seams = Seams {
             clock: process.clock.clone(),
@@ -70,6 +78,9 @@ impl Running {
             dialer,
         };
         let master = cairn_chunk_master::build(config, kv.clone(), seams);
+        if let Some(journal) = journal {
+            master.keep_journal(journal);
+        }
         process.metrics.register(|registry| master.register_metrics(registry));
         let ready = master.clone();
         process.readiness.require("master", move || {
@@ -107,11 +118,27 @@ impl Running {
     }
 }
 
-fn open_file(data: &Path) -> Result<Kv, StartError> {
+/// Nodes that keep the journal: at most `by_itself`, and never more than uploads need anyway, unless that is asked for.
+pub(crate) fn meta_copies(settings: &MasterSettings, by_itself: u32) -> Result<u32, StartError> {
+    match (&settings.store, settings.meta_copies) {
+        (Some(_), Some(1..)) => Err(StartError::Usage(
+            "--meta-copies is for the catalog in a folder: a database has copies of its own"
+                .to_owned(),
+        )),
+        (Some(_), _) => Ok(0),
+        (None, given) => Ok(given.unwrap_or(settings.copies.min(by_itself))),
+    }
+}
+
+pub(crate) fn open_file(data: &Path, journal: Option<MetaJournal>) -> Result<Kv, StartError> {
     let making = format!("make the folder {}", data.display());
     fs::create_dir_all(data).map_err(failed(making))?;
     let path = data.join(CATALOG_FILE);
-    Kv::redb(&path, RedbConfig::default()).map_err(|error| {
+    let opened = match journal {
+        None => Kv::redb(&path, RedbConfig::default()),
+        Some(journal) => Kv::redb_journaled(&path, RedbConfig::default(), Arc::new(journal)),
+    };
+    opened.map_err(|error| {
         let advice = match error {
             OpenError::InUse => {
                 ": another cairn uses it; stop that one, or name another folder with --data"
@@ -122,15 +149,15 @@ fn open_file(data: &Path) -> Result<Kv, StartError> {
     })
 }
 
-fn open_database(
-    process: &Process,
+pub(crate) fn open_database(
+    clock: Clock,
+    entropy: Entropy,
     url: &StoreUrl,
     authority: Option<PathBuf>,
 ) -> Result<Kv, StartError> {
     let config = PostgresConfig::new(&url.0, authority)
         .map_err(|error| StartError::Usage(format!("--store: {error}")))?;
-    Kv::postgres(config, process.clock.clone(), process.entropy.clone())
-        .map_err(failed("open the catalog in the database"))
+    Kv::postgres(config, clock, entropy).map_err(failed("open the catalog in the database"))
 }
 
 fn config(settings: &MasterSettings) -> Result<Config, StartError> {
@@ -142,6 +169,7 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
     }
     Ok(Config {
         copies: settings.copies,
+        meta_renew: settings.meta_renew,
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,
         condemn_for: settings.condemn_for,

@@ -11,7 +11,9 @@ use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams, 
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
-use cairn_storage_node::{Config, DiskMetrics, MeteredDisk, NodeIdentity, Seams, StorageNode};
+use cairn_storage_node::{
+    Config, DiskMetrics, MetaKeeper, MeteredDisk, NodeIdentity, Seams, StorageNode,
+};
 use cairn_transport::lane;
 
 use crate::args::{Node as Args, NodeSettings, TransferSettings};
@@ -40,13 +42,13 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
         masters: &args.masters,
     };
     let settings = (&args.settings, args.transfer);
-    let node = open(process, place, settings, dialer, drain.watch()).await?;
+    let (node, meta) = open(process, place, settings, dialer, drain.watch()).await?;
     let known = node.clone();
     process.readiness.require("node", move || match known.registered() {
         true => Ok(()),
         false => Err("the master does not know the node".to_owned()),
     });
-    let (grpc, lane, health) = routes(process, &node);
+    let (grpc, lane, health) = routes(process, &node, &meta);
     let operations = ops::routes(process.metrics.clone(), process.readiness.clone());
     let both = measured(process, beside_http(grpc, operations.merge(lane)));
     let served = process.serve_on(bound, both, &process.data(), drain.watch());
@@ -73,7 +75,7 @@ pub(crate) async fn open(
     (settings, transfer): (&NodeSettings, TransferSettings),
     dialer: Dialer,
     drained: Drained,
-) -> Result<StorageNode, StartError> {
+) -> Result<(StorageNode, MetaKeeper), StartError> {
     let doing = || format!("open the storage node in {}", place.data.display());
     let disk = Arc::new(RealDisk::open(place.data).map_err(failed(doing()))?);
     let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
@@ -90,8 +92,10 @@ pub(crate) async fn open(
     };
     let store: Arc<dyn ChunkStore> =
         Arc::new(FileStore::open(config, seams).await.map_err(failed(doing()))?);
-    let identity = NodeIdentity::open(disk, &blocking, &entropy, &clock).await;
+    let identity = NodeIdentity::open(Arc::clone(&disk), &blocking, &entropy, &clock).await;
     let identity = identity.map_err(failed(doing()))?;
+    let meta = MetaKeeper::open(disk, &blocking, identity.clone()).await;
+    let meta = meta.map_err(failed(doing()))?;
     let id = identity.node();
     let mut config = Config::new(identity, place.advertise, place.masters.to_vec());
     config.zone = place.zone.to_owned();
@@ -105,7 +109,7 @@ pub(crate) async fn open(
         syncs.register(registry);
         StorageNode::build(config, store, seams, registry)
     });
-    built.map_err(failed("reach the master"))
+    Ok((built.map_err(failed("reach the master"))?, meta))
 }
 
 /// Counts the requests of a node.
@@ -122,8 +126,12 @@ fn route(uri: &Uri) -> &'static str {
 }
 
 /// What gateways, the master and other nodes call: gRPC, the lane beside it, and what tells clients of their health.
-pub(crate) fn routes(process: &Process, node: &StorageNode) -> (Router, Router, Health) {
-    let grpc = GrpcServices::new().with(node.chunks_service());
+pub(crate) fn routes(
+    process: &Process,
+    node: &StorageNode,
+    meta: &MetaKeeper,
+) -> (Router, Router, Health) {
+    let grpc = GrpcServices::new().with(node.chunks_service()).with(meta.service());
     let (grpc, health) = grpc.build(process.guard("node"));
     (grpc, node.lane(process.guard("node")), health)
 }

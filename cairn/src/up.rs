@@ -41,8 +41,10 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let dialer = process.traced(Arc::clone(&local) as Dialer);
 
     let master_data = args.data.join("master");
+    // All folders are one machine's as a rule: a journal on nodes is worth its fsyncs only where somebody asks for it.
+    let settings = (&args.master, master::meta_copies(&args.master, 0)?);
     let master =
-        master::Running::start(process, &master_data, &args.master, Arc::clone(&dialer)).await?;
+        master::Running::start(process, &master_data, settings, Arc::clone(&dialer)).await?;
     let (calls, _) = master.routes(process);
     local.add(MASTER, calls, process.control());
     let nodes = nodes(process, args, &local, &dialer, &inner).await?;
@@ -91,8 +93,8 @@ async fn nodes(
         };
         let dialer = Arc::clone(dialer);
         let settings = (&args.node, args.transfer);
-        let node = node::open(process, place, settings, dialer, drain.watch()).await?;
-        let (grpc, lane, _) = node::routes(process, &node);
+        let (node, meta) = node::open(process, place, settings, dialer, drain.watch()).await?;
+        let (grpc, lane, _) = node::routes(process, &node, &meta);
         let routes = node::measured(process, beside_http(grpc, lane));
         local.add(node_address(n), routes, process.data());
         node.start();

@@ -11,6 +11,12 @@ pub struct Config {
     /// Copies of each chunk, on different nodes. More survive more failures and cost as many times the
     /// space; an upload is refused while fewer nodes take chunks. Default 2.
     pub copies: u32,
+    /// Nodes that keep the journal of the metadata and have each record before it is answered; 0 for none. For receipts:
+    /// the store is opened with the journal. Default 0.
+    pub meta_copies: u32,
+    /// Nodes get a new backup of the catalog when the records behind theirs have more bytes than this, and than the
+    /// backup. Less makes a restore read less and nodes write more. Default 64 MiB.
+    pub meta_renew: u64,
     /// How new blobs are cut. Larger chunks mean fewer records and longer waits for a whole chunk.
     /// Kept with each blob, so changing it touches nothing that is stored. Default 8 MiB, then 64 MiB.
     pub chunk_sizes: ChunkSizes,
@@ -53,6 +59,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             copies: 2,
+            meta_copies: 0,
+            meta_renew: 64 << 20,
             chunk_sizes: ChunkSizes::STANDARD,
             lease: Duration::from_secs(60),
             condemn_for: Duration::from_secs(24 * 60 * 60),

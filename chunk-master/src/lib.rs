@@ -7,6 +7,7 @@
 //!   ├─► upload/  object/  bucket/   what a call does to the catalog, as pure bounded closures over a transaction
 //!   │        └─► catalog/  the records, one file each ─► cairn-kv
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
+//! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
 //! audit/                   whether all records agree with each other
 //! fsck/                    the same beside the traffic, and with what the nodes hold; mends what can be mended
@@ -20,6 +21,7 @@ mod accounts;
 mod admin;
 mod answer;
 mod audit;
+mod backup;
 mod bucket;
 mod catalog;
 mod census;
@@ -27,6 +29,7 @@ mod config;
 mod duties;
 mod error;
 mod fsck;
+mod journal;
 mod master;
 mod metrics;
 mod nodes;
@@ -53,9 +56,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::service::AdminRpc;
 pub use audit::{Audit, audit};
+pub use backup::{Import, export};
+pub use catalog::Held;
 pub use config::Config;
 #[cfg(feature = "seeded-bugs")]
 pub use config::SeededBug;
+pub use journal::MetaJournal;
+pub use master::known_nodes;
 pub use rpc::service::MasterRpc;
 pub use sweep::SweepReport;
 
@@ -120,6 +127,8 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         freed: watch::Sender::new(0),
         duties: duties::Duties::new(entropy.uuid_v7(&clock), !kv.is_shared()),
         catalog: OnceLock::new(),
+        journal: OnceLock::new(),
+        spawner: spawner.clone(),
         stop: CancellationToken::new(),
         config,
         kv,
@@ -152,10 +161,18 @@ impl ChunkMaster {
         AdminRpc(Arc::clone(&self.master))
     }
 
+    /// Keeps `journal`, which the store was opened with, on nodes once the master has started. To be called before that.
+    pub fn keep_journal(&self, journal: MetaJournal) {
+        self.master.journal.get_or_init(|| journal);
+    }
+
     /// Shows the master's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut MetricsRegistry) {
         self.master.metrics.register(registry);
         metrics::Metrics::register_store(self.master.kv.clone(), registry);
+        if let Some(journal) = self.master.journal.get() {
+            metrics::Metrics::register_journal(journal.clone(), registry);
+        }
     }
 
     /// [`Self::open`]s the catalog and starts the loops. To be called once.
@@ -164,6 +181,10 @@ impl ChunkMaster {
     /// As [`Self::open`].
     pub async fn start(&self) -> Result<(), MasterError> {
         self.open().await?;
+        if let Some(journal) = self.master.journal.get().cloned() {
+            let (keeping, spawner) = (Arc::clone(&self.master), self.spawner.clone());
+            self.spawner.spawn(async move { journal::run(&keeping, &journal, &spawner).await });
+        }
         self.master.metrics.does_duties(self.does_duties());
         if self.master.kv.is_shared() {
             let looking = Arc::clone(&self.master);

@@ -7,17 +7,20 @@ use cairn_core::ids::{CatalogId, NodeId};
 use cairn_core::names::{BucketName, TenantId};
 use cairn_kv::{Durability, Kv, Snapshot, TransactError, Txn, ViewError};
 use cairn_proto::WireError;
-use cairn_runtime::{Clock, Entropy};
+use cairn_runtime::{Clock, Entropy, Spawner};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::MasterError;
 use crate::answer;
+use crate::backup::{self, BackupError};
 use crate::catalog::{Bucket, BucketKey, Identity, NodeRecord, Tenant, record};
 use crate::census::Round;
 use crate::config::{Config, SeededBug, millis};
 use crate::duties::Duties;
 use crate::error::{CatalogError, operation_error};
+use crate::journal::MetaJournal;
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
 use crate::object::condemn::Moment;
@@ -50,6 +53,9 @@ pub(crate) struct Master {
     pub(crate) duties: Duties,
     /// Which catalog this is; known from the start on.
     pub(crate) catalog: OnceLock<CatalogId>,
+    /// Where the metadata is kept besides the store.
+    pub(crate) journal: OnceLock<MetaJournal>,
+    pub(crate) spawner: Spawner,
     pub(crate) stop: CancellationToken,
 }
 
@@ -121,8 +127,9 @@ pub(crate) async fn found_catalog(
     kv: &Kv,
     drawn: CatalogId,
     created_ms: u64,
-) -> Result<CatalogId, TransactError<LoadError>> {
-    let closure = move |txn: &mut Txn<'_>| -> Result<CatalogId, LoadError> {
+) -> Result<CatalogId, TransactError<BackupError>> {
+    let closure = move |txn: &mut Txn<'_>| -> Result<CatalogId, BackupError> {
+        backup::refuse_unfinished(txn)?;
         if let Some(Identity(catalog)) = record::get(txn, &())? {
             return Ok(catalog);
         }
@@ -132,7 +139,8 @@ pub(crate) async fn found_catalog(
         record::put(txn, &key, &Bucket { created_ms, ..Bucket::default() })?;
         Ok(drawn)
     };
-    kv.transact(Durability::Synced, closure).await
+    // No node keeps the journal before it is registered with this catalog.
+    kv.transact_locally(Durability::Synced, closure).await
 }
 
 /// Reads a page of the nodes in the catalog.
@@ -148,4 +156,20 @@ pub(crate) async fn load_nodes(
         Ok(record::scan(view, &range, NODES_PER_VIEW)?)
     })
     .await
+}
+
+/// The nodes that the catalog in `kv` knows.
+///
+/// # Errors
+/// [`MasterError`] when the store cannot be read.
+pub async fn known_nodes(kv: &Kv) -> Result<Vec<NodeId>, MasterError> {
+    let mut known: Vec<NodeId> = Vec::new();
+    loop {
+        let page = load_nodes(kv, known.last().copied()).await;
+        let page = page.map_err(MasterError::new("read the nodes"))?;
+        if page.is_empty() {
+            return Ok(known);
+        }
+        known.extend(page.into_iter().map(|(node, _)| node));
+    }
 }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::census::Census;
+use crate::journal::MetaJournal;
 use crate::nodes::Directory;
 use crate::sweep::SweepReport;
 
@@ -49,6 +50,8 @@ pub(crate) struct Metrics {
     waiting: Gauge,
     orphans: Counter,
     buckets: Counter,
+    pub(crate) journal_failures: Counter,
+    pub(crate) sweep_held: Gauge,
     pages: Counter,
     page_records: Counter,
     nodes: Family<Vec<(String, String)>, Gauge>,
@@ -77,6 +80,8 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             orphans: Counter::default(),
             buckets: Counter::default(),
+            journal_failures: Counter::default(),
+            sweep_held: Gauge::default(),
             pages: Counter::default(),
             page_records: Counter::default(),
             nodes: Family::default(),
@@ -111,6 +116,7 @@ impl Metrics {
             ("blobs_erased", "Blobs erased from all their nodes", &self.erased),
             ("orphans_deleted", "Chunks deleted that no blob names", &self.orphans),
             ("buckets_removed", "Buckets removed with their contents", &self.buckets),
+            ("journal_failures", "Failures of nodes to keep the journal", &self.journal_failures),
             ("list_pages", "Pages of lists of files", &self.pages),
             ("list_records", "Records read for pages of lists of files", &self.page_records),
         ];
@@ -118,6 +124,8 @@ impl Metrics {
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
+        let help = "1 while the sweep waits for an operator, after a restore";
+        registry.register("sweep_held", help, self.sweep_held.clone());
         let help = "Blobs that wait for a node to be erased from";
         registry.register("blobs_waiting", help, self.waiting.clone());
         registry.register("nodes", "Nodes by state", self.nodes.clone());
@@ -143,6 +151,11 @@ impl Metrics {
     /// Shows what `kv` has done, asked when metrics are read.
     pub(crate) fn register_store(kv: Kv, registry: &mut Registry) {
         registry.register_collector(Box::new(StoreNumbers { kv }));
+    }
+
+    /// Shows how far `journal` is, asked when metrics are read.
+    pub(crate) fn register_journal(journal: MetaJournal, registry: &mut Registry) {
+        registry.register_collector(Box::new(JournalNumbers { journal }));
     }
 
     /// Measures a transaction.
@@ -292,5 +305,40 @@ impl Collector for StoreNumbers {
         let waiting = ConstGauge::new(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
         let (name, help) = ("cairn_master_store_waiting", "Transactions that wait for their group");
         waiting.encode(encoder.encode_descriptor(name, help, None, waiting.metric_type())?)
+    }
+}
+
+/// How far the journal of the metadata is, and who keeps it.
+#[derive(Debug)]
+struct JournalNumbers {
+    journal: MetaJournal,
+}
+
+impl Collector for JournalNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let keepers = self.journal.keepers();
+        let keeping = keepers.values().filter(|keeper| keeper.problem.is_none()).count();
+        let journal_bytes = keepers.values().map(|keeper| keeper.journal_bytes).max();
+        let waiting = self.journal.last().saturating_sub(cairn_kv::Journal::durable(&self.journal));
+        let gauges = [
+            (
+                "wanted",
+                "Nodes that must have a record of the journal",
+                self.journal.copies().into(),
+            ),
+            ("keepers", "Nodes that keep the journal and are up to date", keeping as u64),
+            ("waiting", "Records that too few nodes have yet", waiting),
+            (
+                "bytes",
+                "Bytes of records behind the backup, on the node with most",
+                journal_bytes.unwrap_or(0),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let name = format!("cairn_master_journal_{name}");
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }

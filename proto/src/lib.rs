@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod convert;
 pub mod error;
+pub mod meta;
 
 pub use convert::InvalidField;
 pub use error::{Reason, RemoteError, WireError};
@@ -30,6 +31,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cairn.v
 
 /// Largest message that a service accepts or sends: a frame of data with its checksums, or a page of a list.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest message of `MetaJournal`: a record of the journal at its longest.
+pub const MAX_META_MESSAGE_BYTES: usize = 28 << 20;
 /// Largest run of chunk or file bytes in one message.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Metadata key that carries the request id.
@@ -102,7 +105,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(files, 6, "all files of cairn.v1 are looked at");
+        assert_eq!(files, 7, "all files of cairn.v1 are looked at");
         assert!(missing.is_empty(), "no comment on {missing:?}");
     }
 }

@@ -6,6 +6,7 @@
 //! master ─── List, Delete, Stat, Copy ─┼─► rpc/…, lane ─► ChunkStore (cairn-chain) ─► disk
 //! node ───── Read (for its Copy) ──────┘
 //!
+//! master ── BeginTerm, AppendRecords, PutBackup ─► meta/ ─► disk
 //! registration ── RegisterNode, Heartbeat ──► master
 //! ```
 //!
@@ -16,6 +17,7 @@ mod config;
 mod error;
 mod identity;
 mod lane;
+mod meta;
 mod metered_disk;
 mod metrics;
 mod node;
@@ -24,6 +26,7 @@ mod rpc;
 
 pub use config::{Config, Seams};
 pub use identity::{IdentityError, NodeIdentity};
+pub use meta::{MetaError, MetaKeeper, MetaService};
 pub use metered_disk::{DiskMetrics, MeteredDisk};
 pub use node::StorageNode;
 pub use rpc::ChunksService;

@@ -87,6 +87,7 @@ pub(crate) struct Up {
     /// Kept open: a process whose output nobody takes would end.
     _stdout: BufReader<ChildStdout>,
     home: TempDir,
+    options: Vec<String>,
     pub(crate) url: String,
     pub(crate) admin_url: String,
 }
@@ -99,20 +100,37 @@ impl Up {
     /// With further options of `cairn up`.
     pub(crate) fn with(options: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a folder");
-        let data = home.path().join("data");
-        let mut command = cairn(&["up", "--open", "--listen", "127.0.0.1:0"]);
-        command.args(options).args(["--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
-        let mut child = command.stderr(Stdio::inherit()).spawn().expect("start cairn up");
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let url = announced(&mut stdout, "gateway on ");
-        let admin_url = announced(&mut stdout, "admin on ");
-        let up = Self { child, _stdout: stdout, home, url, admin_url };
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let (child, stdout, url, admin_url) = start(&home, &options);
+        let up = Self { child, _stdout: stdout, home, options, url, admin_url };
+        up.all_nodes_up();
+        up
+    }
+
+    fn all_nodes_up(&self) {
         eventually("all nodes are up", || {
-            let nodes = up.run(&["admin", "nodes", "--json"]).done().json();
+            let nodes = self.run(&["admin", "nodes", "--json"]).done().json();
             let ready = nodes.iter().filter(|node| node["state"] == "up").count() == 3;
             ready.then_some(())
         });
-        up
+    }
+
+    /// The folder of its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// Ends it at once.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().expect("kill a process of ours");
+        self.child.wait().expect("wait for a process of ours");
+    }
+
+    /// Starts it on the same data, after its end.
+    pub(crate) fn start_again(&mut self) {
+        let (child, stdout, url, admin_url) = start(&self.home, &self.options);
+        (self.child, self._stdout, self.url, self.admin_url) = (child, stdout, url, admin_url);
+        self.all_nodes_up();
     }
 
     /// A path in the folder for files.
@@ -145,6 +163,17 @@ impl Up {
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         run(self.command(arguments), b"")
     }
+}
+
+fn start(home: &TempDir, options: &[String]) -> (Child, BufReader<ChildStdout>, String, String) {
+    let data = home.path().join("data");
+    let mut command = cairn(&["up", "--open", "--listen", "127.0.0.1:0"]);
+    command.args(options).args(["--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
+    let mut child = command.stderr(Stdio::inherit()).spawn().expect("start cairn up");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let url = announced(&mut stdout, "gateway on ");
+    let admin_url = announced(&mut stdout, "admin on ");
+    (child, stdout, url, admin_url)
 }
 
 impl Drop for Up {

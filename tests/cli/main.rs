@@ -16,5 +16,6 @@ mod buckets;
 mod files;
 mod harness;
 mod interrupted;
+mod meta;
 mod proxy;
 mod refusals;

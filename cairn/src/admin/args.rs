@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args as ClapArgs, Subcommand, ValueHint};
 
+use super::meta::args::Meta;
 use crate::client::error::EXIT_CODES;
 
 /// Where the master is administered.
@@ -52,6 +53,9 @@ pub(crate) enum Do {
     Short(Show),
     /// Compare catalog and nodes both ways, and mend what can be mended
     Fsck(Fsck),
+    /// Back the catalog up, bring it back, see how safe it is
+    #[command(subcommand)]
+    Meta(Meta),
 }
 
 /// Options of `cairn admin fsck`.

@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod audit;
 mod condemned;
 mod fsck;
+mod meta;
 mod nodes;
 mod short;
 mod tenants;
@@ -32,6 +33,9 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Runs what was asked for.
 pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
     block_on(async {
+        if let Do::Meta(what) = &args.what {
+            return meta::run(&args.connection, what).await;
+        }
         let operator = Operator::dial(&args.connection)?;
         match &args.what {
             Do::Nodes(show) => nodes::run(&operator, show).await,
@@ -44,6 +48,7 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
             Do::Uploads(show) => uploads::run(&operator, show).await,
             Do::Short(show) => short::run(&operator, show).await,
             Do::Fsck(args) => fsck::run(&operator, args).await,
+            Do::Meta(_) => Ok(()),
         }
     })
 }

@@ -7,7 +7,7 @@ use cairn_proto::v1;
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{audit, chunks, condemned, fsck, quota, tenants, uploads};
+use super::{audit, chunks, condemned, fsck, meta, quota, tenants, uploads};
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -121,6 +121,29 @@ impl v1::admin_server::Admin for AdminRpc {
         request: Request<v1::FsckRequest>,
     ) -> Result<Response<Self::FsckStream>, Status> {
         Ok(Response::new(fsck::fsck(&self.0, request.into_inner())))
+    }
+
+    type ExportMetaStream = meta::Exported;
+
+    async fn export_meta(
+        &self,
+        _: Request<v1::ExportMetaRequest>,
+    ) -> Result<Response<Self::ExportMetaStream>, Status> {
+        Ok(Response::new(meta::export_meta(&self.0).await?))
+    }
+
+    async fn get_meta_status(
+        &self,
+        _: Request<v1::GetMetaStatusRequest>,
+    ) -> Result<Response<v1::GetMetaStatusResponse>, Status> {
+        Ok(Response::new(meta::get_meta_status(&self.0).await?))
+    }
+
+    async fn release_sweep(
+        &self,
+        _: Request<v1::ReleaseSweepRequest>,
+    ) -> Result<Response<v1::ReleaseSweepResponse>, Status> {
+        Ok(Response::new(meta::release_sweep(&self.0).await?))
     }
 
     async fn sweep(

@@ -12,6 +12,8 @@
 //! account  tenant kind name               → limits, used, reserved, condemned
 //! node     node                           → disk, address, zone
 //! identity –                              → the catalog's id
+//! held     –                              → why the sweep waits, after a restore
+//! importing –                             → the store is not whole
 //! duty     –                              → which of several masters sweeps, and its time
 //!
 //! alarm      time subject                 look again at an upload or a kept answer
@@ -36,7 +38,9 @@ mod duty;
 pub(crate) mod finding;
 mod finished;
 mod head;
+mod held;
 mod identity;
+mod importing;
 mod key;
 mod node;
 mod node_page;
@@ -60,7 +64,9 @@ pub(crate) use duty::Duty;
 pub(crate) use finding::{Finding, FindingKey};
 pub(crate) use finished::{Committed, Finished, Outcome};
 pub(crate) use head::{Head, HeadKey};
+pub use held::Held;
 pub(crate) use identity::Identity;
+pub(crate) use importing::Importing;
 pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
 pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};

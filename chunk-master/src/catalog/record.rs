@@ -46,6 +46,8 @@ pub(crate) enum Table {
     BucketCondemned = 19,
     Duty = 20,
     ReadLease = 21,
+    Held = 22,
+    Importing = 23,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

@@ -43,7 +43,8 @@ impl Peers {
         self.dialer.dial(address).map(drop)
     }
 
-    fn channel(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
+    /// The channel to `address`.
+    pub(crate) fn channel(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
         let mut channels = self.lock();
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());

@@ -22,6 +22,8 @@ fn parse(master: &Master, request: CommitUploadRequest) -> Result<Commit, Invali
         root: convert::root(&request.root)?,
         blob: convert::blob_id(&request.blob_id)?,
         version: VersionId::from_uuid(master.entropy.uuid_v7(&master.clock)),
+        // Without a journal it is the store's own.
+        meta_copies: master.config.meta_copies.max(1),
         committed_ms: master.time.wall_ms(),
         moment: master.moment(),
         finished_ms: master.time.steady_ms(),

@@ -10,6 +10,7 @@ use cairn_runtime::InvalidAddress;
 use tonic::Status;
 
 use super::{fullness, invalid};
+use crate::answer;
 use crate::catalog::{NodeRecord, record};
 use crate::config::millis;
 use crate::error::{CatalogError, ForeignCatalog, operation_error};
@@ -70,7 +71,9 @@ pub(super) async fn register_node(
         let write = move |txn: &mut Txn<'_>| -> Result<(), RegisterError> {
             Ok(record::put(txn, &node, &new)?)
         };
-        master.transact(Durability::Synced, write).await?;
+        // Nodes make themselves known again after a restore, and must be able to while too few keep the journal.
+        let written = master.kv.transact_locally(Durability::Synced, write).await;
+        written.map_err(answer::not_transacted)?;
     }
     master.nodes.register(node, new, fullness);
     let catalog_id = convert::bytes(ours.as_bytes());

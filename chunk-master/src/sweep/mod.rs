@@ -29,12 +29,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cairn_core::ids::{ChunkId, NodeId};
-use cairn_kv::{TransactError, ViewError};
+use cairn_kv::{Snapshot, TransactError, ViewError};
 
 use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::answer;
+use crate::catalog::{Held, record};
 use crate::census;
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
@@ -153,6 +154,10 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
     let turn = master.sweeper.turn.acquire().await;
     let _turn = turn.map_err(|_| PassError::Stopping)?;
     let mut report = SweepReport::default();
+    if is_held(master).await? {
+        master.metrics.swept(&report, master.time.wall_ms());
+        return Ok(report);
+    }
     expire::run(master, effort, &mut report).await?;
     buckets::run(master, effort, &mut report).await?;
     if may_purge(master) {
@@ -180,6 +185,14 @@ fn may_purge(master: &Master) -> bool {
         _ => {}
     }
     !stops
+}
+
+/// Whether the catalog was restored and may be older than what nodes hold: then it does not know what is over.
+async fn is_held(master: &Master) -> Result<bool, PassError> {
+    let held = |view: &Snapshot<'_>| Ok::<_, SweepError>(record::get::<Held>(view, &())?.is_some());
+    let held = master.kv.view(held).await?;
+    master.metrics.sweep_held.set(held.into());
+    Ok(held)
 }
 
 /// Passes, until the master stops; while another master does the duties, none.

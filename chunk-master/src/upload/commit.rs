@@ -56,6 +56,8 @@ pub(crate) struct Commit {
     pub(crate) sha256: Option<Sha256>,
     pub(crate) root: FileRoot,
     pub(crate) version: VersionId,
+    /// Copies of the metadata that the answer waits for.
+    pub(crate) meta_copies: u32,
     /// For people.
     pub(crate) committed_ms: u64,
     /// When a version that is replaced is condemned.
@@ -82,7 +84,7 @@ pub(crate) fn commit(txn: &mut Txn<'_>, request: &Commit) -> Result<Committed, C
     let blob = blob_of(txn, &upload)?;
     take_receipts(txn, &mut upload, &blob, &request.receipts)?;
     check_complete(&upload, &blob, request.length)?;
-    let durability = check_copies(txn, &upload, &blob)?;
+    let durability = check_copies(txn, &upload, &blob, request.meta_copies)?;
 
     let current = head::current(txn, &name, &upload.key)?;
     if !request.faults.has(SeededBug::ConditionOutside) {
@@ -124,7 +126,12 @@ fn check_complete(upload: &Upload, blob: &Blob, length: u64) -> Result<(), Commi
 
 /// Checks that every chunk has its copies, and says what that is worth. The counters answer for files of
 /// any size, as long as every disk that gave receipts is still there; else the pages are read.
-fn check_copies(txn: &Txn<'_>, upload: &Upload, blob: &Blob) -> Result<Durability, CommitError> {
+fn check_copies(
+    txn: &Txn<'_>,
+    upload: &Upload,
+    blob: &Blob,
+    meta: u32,
+) -> Result<Durability, CommitError> {
     let progress = &upload.progress;
     let wanted = blob.copies.max(1);
     let nodes = Nodes::load(txn, progress.holders.iter().map(|holder| holder.node))?;
@@ -142,7 +149,7 @@ fn check_copies(txn: &Txn<'_>, upload: &Upload, blob: &Blob) -> Result<Durabilit
             return Err(Incomplete::ZonesMissing { zones, wanted: upload.zones }.into());
         }
     }
-    Ok(Durability { copies, hosts: u32::try_from(hosts).unwrap_or(u32::MAX), zones, meta: 1 })
+    Ok(Durability { copies, hosts: u32::try_from(hosts).unwrap_or(u32::MAX), zones, meta })
 }
 
 /// Least number of copies of any chunk on disks that are still there, and of zones that they are in.

@@ -6,11 +6,13 @@
 //! The words follow the glossary in `ARCHITECTURE.md`: tenant › user › bucket › object › version ›
 //! blob › chunk › copy.
 
+pub mod backup;
 pub mod bucket;
 pub mod chunking;
 pub mod copies;
 pub mod digest;
 pub mod ids;
+pub mod journal;
 pub mod lengths;
 pub mod lifecycle;
 pub mod liveness;

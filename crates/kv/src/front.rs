@@ -5,9 +5,11 @@ use std::thread;
 
 use tokio::sync::watch;
 
+use crate::dump::{Dump, Dumper};
 use crate::durability::Durability;
 use crate::error::{ClosedReason, OpenError, StorageFailure, TransactError, ViewError};
-use crate::job::{self, TransactJob, ViewJob};
+use crate::job::{self, Sequence, TransactJob, ViewJob};
+use crate::journal::Journal;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::stats::{Counters, Stats};
@@ -22,6 +24,8 @@ pub(crate) struct Front {
     queues: Queues,
     counters: Arc<Counters>,
     ended: watch::Receiver<Ended>,
+    dumper: Dumper,
+    journal: Option<Arc<dyn Journal>>,
 }
 
 /// The two ways into the store.
@@ -37,8 +41,14 @@ impl Front {
         queues: Queues,
         counters: Arc<Counters>,
         ended: watch::Receiver<Ended>,
+        dumper: Dumper,
     ) -> Front {
-        Front { queues, counters, ended }
+        Front { queues, counters, ended, dumper, journal: None }
+    }
+
+    /// Synced transactions wait for `journal` from now on.
+    pub(crate) fn keep_journal(&mut self, journal: Arc<dyn Journal>) {
+        self.journal = Some(journal);
     }
 
     pub(crate) async fn transact<T, E, F>(
@@ -51,9 +61,61 @@ impl Front {
         E: Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
+        let Some(journal) = &self.journal else {
+            return self.commit(durability, f).await.0;
+        };
+        let refused = |error| TransactError::Storage(StorageFailure::new("begin", error));
+        journal.admits().map_err(refused)?;
+        let (result, sequence) = self.commit(durability, f).await;
+        let waits = durability == Durability::Synced;
+        let waited = match sequence.filter(|_| waits) {
+            Some(sequence) => journal.wait(sequence).await,
+            None => Ok(()),
+        };
+        let missing = |error| StorageFailure::new("make the commit durable elsewhere", error);
+        match (waited, result) {
+            (Ok(()), result) | (Err(_), result @ Err(TransactError::Panicked { .. })) => result,
+            (Err(error), Ok(_)) => Err(TransactError::MayHaveHappened(missing(error))),
+            // What it was rejected for may be the work of a neighbour that is not durable.
+            (Err(error), Err(_)) => Err(TransactError::Storage(missing(error))),
+        }
+    }
+
+    /// As [`Self::transact`], without waiting for the journal.
+    pub(crate) async fn transact_locally<T, E, F>(
+        &self,
+        durability: Durability,
+        f: F,
+    ) -> Result<T, TransactError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.commit(durability, f).await.0
+    }
+
+    /// The result, and the record of the journal that covers it.
+    async fn commit<T, E, F>(
+        &self,
+        durability: Durability,
+        f: F,
+    ) -> (Result<T, TransactError<E>>, Sequence)
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (job, answer) = job::transact(durability, f);
-        self.queues.transactions.push(job)?;
-        answer.await.unwrap_or_else(|_| Err(TransactError::MayHaveHappened(unanswered())))
+        if let Err(refused) = self.queues.transactions.push(job) {
+            return (Err(refused.into()), None);
+        }
+        let lost = |_| (Err(TransactError::MayHaveHappened(unanswered())), None);
+        answer.await.unwrap_or_else(lost)
+    }
+
+    pub(crate) async fn dump(&self) -> Result<Dump, StorageFailure> {
+        self.dumper.begin().await
     }
 
     pub(crate) async fn view<T, E, F>(&self, f: F) -> Result<T, ViewError<E>>

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     Closed(ClosedReason),
 }
 
+/// The record of the journal that covers a group; `None` without a journal.
+pub(crate) type Sequence = Option<u64>;
+
 /// A queued transaction.
 pub(crate) trait TransactJob: Send {
     /// Runs the closure. What it wants to write, if it came to a result.
@@ -34,7 +37,7 @@ pub(crate) trait TransactJob: Send {
     ///
     /// Rejected transactions wait for it as well: what they were rejected for may be the work of a
     /// neighbour that now did not happen.
-    fn settle(self: Box<Self>, group: &Result<(), Failure>, counters: &Counters);
+    fn settle(self: Box<Self>, group: &Result<Sequence, Failure>, counters: &Counters);
 }
 
 /// A queued view.
@@ -53,12 +56,15 @@ pub(crate) trait ViewJob: Send {
 }
 
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+/// An answer, and what of the journal it waits for.
+type Covered<T, E> = (Result<T, E>, Sequence);
+type CoveredAnswer<T, E> = oneshot::Receiver<Covered<T, TransactError<E>>>;
 
 /// Makes a job of a transaction's closure, and the place where its answer arrives.
 pub(crate) fn transact<T, E, F>(
     durability: Durability,
     f: F,
-) -> (Box<dyn TransactJob>, Answer<T, TransactError<E>>)
+) -> (Box<dyn TransactJob>, CoveredAnswer<T, E>)
 where
     T: Send + 'static,
     E: Send + 'static,
@@ -83,7 +89,7 @@ struct QueuedTransact<T, E, F> {
     durability: Durability,
     f: F,
     result: Option<Result<T, Stop<E>>>,
-    reply: oneshot::Sender<Result<T, TransactError<E>>>,
+    reply: oneshot::Sender<Covered<T, TransactError<E>>>,
 }
 
 impl<T, E, F> TransactJob for QueuedTransact<T, E, F>
@@ -105,9 +111,9 @@ where
         self.durability
     }
 
-    fn settle(self: Box<Self>, group: &Result<(), Failure>, counters: &Counters) {
+    fn settle(self: Box<Self>, group: &Result<Sequence, Failure>, counters: &Counters) {
         let result = match group {
-            Ok(()) => self
+            Ok(_) => self
                 .result
                 .expect("a group commits only after all its closures ran")
                 .map_err(TransactError::from),
@@ -115,7 +121,8 @@ where
         };
         counters.answered(&result);
         // The caller may have stopped waiting; the transaction stands all the same.
-        let _ = self.reply.send(result);
+        let sequence = group.as_ref().map_or(None, |sequence| *sequence);
+        let _ = self.reply.send((result, sequence));
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use ::redb::StorageBackend;
 use cairn_runtime::{Clock, Entropy};
 
+use crate::dump::{self, Dump};
 use crate::durability::Durability;
 use crate::error::{OpenError, StorageFailure, TransactError, ViewError};
 use crate::front::Front;
+use crate::journal::Journal;
 use crate::memory::Memory;
 use crate::postgres::{self, PostgresConfig};
 use crate::redb::{self, RedbConfig};
@@ -56,7 +58,28 @@ impl Kv {
         storage: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         config: RedbConfig,
     ) -> Result<Kv, OpenError> {
-        Ok(Kv { engine: Engine::Redb(Arc::new(redb::open(storage, config)?)) })
+        Ok(Kv { engine: Engine::Redb(Arc::new(redb::open(storage, config, None)?)) })
+    }
+
+    /// As [`Kv::redb`], with a journal on other machines: a synced transaction is answered when its record is durable
+    /// there as well.
+    pub fn redb_journaled(
+        path: impl AsRef<Path>,
+        config: RedbConfig,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Kv, OpenError> {
+        let path = path.as_ref().to_owned();
+        Kv::redb_journaled_on(move || redb::open_file(&path), config, journal)
+    }
+
+    /// As [`Kv::redb_on`], with a journal on other machines.
+    pub fn redb_journaled_on<B: StorageBackend>(
+        storage: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+        config: RedbConfig,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Kv, OpenError> {
+        let front = redb::open(storage, config, Some(journal))?;
+        Ok(Kv { engine: Engine::Redb(Arc::new(front)) })
     }
 
     /// Opens the store in a PostgreSQL database, or creates it there.
@@ -95,6 +118,37 @@ impl Kv {
             Engine::Redb(front) | Engine::Postgres(front) => front.transact(durability, f).await,
             #[cfg(feature = "testing")]
             Engine::Simulated(simulated) => simulated.transact(durability, f).await,
+        }
+    }
+
+    /// As [`Kv::transact`], without waiting for a journal: for what can be learned again when the store is lost, and
+    /// must be possible while no node keeps the journal.
+    pub async fn transact_locally<T, E, F>(
+        &self,
+        durability: Durability,
+        f: F,
+    ) -> Result<T, TransactError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
+        match &self.engine {
+            Engine::Redb(front) => front.transact_locally(durability, f).await,
+            _ => self.transact(durability, f).await,
+        }
+    }
+
+    /// Reads everything as it is now, page by page, while transactions go on. One at a time.
+    ///
+    /// # Errors
+    /// [`StorageFailure`], also when another one is going on.
+    pub async fn dump(&self) -> Result<Dump, StorageFailure> {
+        match &self.engine {
+            Engine::Memory(memory) => Ok(dump::of_entries(memory.entries())),
+            Engine::Redb(front) | Engine::Postgres(front) => front.dump().await,
+            #[cfg(feature = "testing")]
+            Engine::Simulated(simulated) => Ok(dump::of_entries(simulated.entries())),
         }
     }
 

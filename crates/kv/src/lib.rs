@@ -40,10 +40,12 @@
 //!   Copies of the metadata on other machines guard against it.
 
 mod contain;
+mod dump;
 mod durability;
 mod error;
 mod front;
 mod job;
+mod journal;
 mod kv;
 mod limits;
 mod memory;
@@ -60,17 +62,19 @@ mod source;
 mod stats;
 mod txn;
 
+pub use dump::Dump;
 pub use durability::Durability;
 pub use error::{
     AccessError, ClosedReason, InvalidPostgresUrl, OpenError, StorageFailure, TransactError,
     ViewError,
 };
+pub use journal::{Journal, JournalStart, NotJournaled};
 pub use kv::Kv;
 pub use limits::{LimitError, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_WRITES, MAX_VALUE_BYTES};
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use range::{Direction, KeyRange};
 pub use read::{Entry, Read};
-pub use redb::RedbConfig;
+pub use redb::{RedbConfig, adopt_journal};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use txn::Txn;

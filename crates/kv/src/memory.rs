@@ -65,6 +65,11 @@ impl Memory {
         Ok(snapshot::run(&state.entries, &mut f)?)
     }
 
+    /// All entries, in order.
+    pub(crate) fn entries(&self) -> BTreeMap<Bytes, Bytes> {
+        self.lock().entries.clone()
+    }
+
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }

@@ -348,6 +348,11 @@ impl Simulated {
         Ok(snapshot::run(&state.entries, f)?)
     }
 
+    /// All entries, in order.
+    pub(crate) fn entries(&self) -> BTreeMap<Bytes, Bytes> {
+        self.store.lock().entries.clone()
+    }
+
     fn is_closed(&self, life: u64) -> bool {
         life != self.life || *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use crate::harness::{
     Content, Draw, Http, Parts, PartsPlan, assert_nodes_hold_what_the_catalog_names,
 };
 
-const WRITERS: u64 = 4;
+pub(super) const WRITERS: u64 = 4;
 
 fn content(round: u64, writer: u64, nth: u64) -> Content {
     let seed = (round * WRITERS + writer) * 10_000 + nth;
@@ -20,7 +20,7 @@ fn path(round: u64, writer: u64, nth: u64) -> String {
 }
 
 /// Writes file after file until no answer comes; how many were acknowledged.
-async fn write_on(http: Http, round: u64, writer: u64) -> u64 {
+pub(super) async fn write_on(http: Http, round: u64, writer: u64) -> u64 {
     for nth in 0.. {
         let request = http.request("PUT", &path(round, writer, nth));
         let request = request.content(content(round, writer, nth));
@@ -33,7 +33,7 @@ async fn write_on(http: Http, round: u64, writer: u64) -> u64 {
 }
 
 /// The acknowledged ones are there; the one after them is whole or absent.
-async fn check(parts: &Parts, round: u64, writer: u64, acknowledged: u64) {
+pub(super) async fn check(parts: &Parts, round: u64, writer: u64, acknowledged: u64) {
     let http = parts.edge.http();
     for nth in 0..=acknowledged {
         let path = path(round, writer, nth);

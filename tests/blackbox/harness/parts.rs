@@ -291,6 +291,11 @@ impl Parts {
         [&self.gateway].into_iter().chain(self.masters.iter().chain(&self.nodes).flatten())
     }
 
+    /// The folder of master `at`.
+    pub(crate) fn master_folder(&self, at: usize) -> PathBuf {
+        self.home.path().join(format!("master-{at}"))
+    }
+
     /// Kills everything at once.
     pub(crate) fn kill_all(&mut self) {
         self.gateway.kill();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::reads::{Reads, Wanted};
 use crate::contain::contained;
 use crate::durability::Durability;
-use crate::job::{Failure, TransactJob};
+use crate::job::{Failure, Sequence, TransactJob};
 use crate::overlay::Overlay;
 use crate::source::Layered;
 use crate::stats::Counters;
@@ -104,7 +104,7 @@ impl Batch {
     }
 
     /// Answers everyone.
-    pub(super) fn settle(self, outcome: &Result<(), Failure>, counters: &Counters) {
+    pub(super) fn settle(self, outcome: &Result<Sequence, Failure>, counters: &Counters) {
         for job in self.jobs {
             // An answer that no one waits for is dropped here, and its own code may panic.
             if let Err(message) = contained(|| job.settle(outcome, counters)) {

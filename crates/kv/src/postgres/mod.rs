@@ -39,6 +39,7 @@
 mod batch;
 mod config;
 mod connect;
+mod dump;
 mod reads;
 mod retry;
 mod schema;
@@ -56,6 +57,7 @@ use cairn_runtime::{Clock, Entropy};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::dump::Dumper;
 use crate::error::{OpenError, StorageFailure};
 use crate::front::{Front, Queues, start};
 use crate::stats::Counters;
@@ -81,7 +83,9 @@ pub(crate) fn open(
     let shared = Arc::new(Shared { config, tls, clock, entropy, counters: counters.clone() });
     let (ended_sender, ended) = watch::channel(None);
     // From here on an early return drops this front, which stops the threads that run already.
-    let front = Front::new(queues.clone(), counters, ended);
+    let dumped = shared.clone();
+    let dumper = Dumper::new(move |sink| dump::dump(&dumped, sink));
+    let front = Front::new(queues.clone(), counters, ended, dumper);
 
     let mut threads = Vec::with_capacity(view_threads);
     for number in 0..view_threads {

@@ -109,7 +109,7 @@ impl Writer {
         if let Err(Failure::Storage(failure) | Failure::MayHaveHappened(failure)) = &outcome {
             tracing::error!(%failure, "a batch of transactions failed");
         }
-        batch.settle(&outcome, &self.shared.counters);
+        batch.settle(&outcome.map(|()| None), &self.shared.counters);
     }
 
     /// Runs the closures of a batch and commits what they write, again until it is done or told why

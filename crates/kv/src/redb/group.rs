@@ -4,7 +4,7 @@ use super::table::{TableSource, WriteTable};
 use crate::contain::contained;
 use crate::durability::Durability;
 use crate::error::StorageFailure;
-use crate::job::{Failure, TransactJob};
+use crate::job::{Failure, Sequence, TransactJob};
 use crate::overlay::Overlay;
 use crate::queue::Queue;
 use crate::source::Layered;
@@ -14,7 +14,7 @@ use crate::stats::Counters;
 const MAX_TRANSACTIONS: usize = 256;
 /// A group takes no further transaction once it writes this much: its memory is bounded by this
 /// and one transaction more.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 /// Transactions that have run, and what they want to write together.
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl Group {
     }
 
     /// Answers everyone.
-    pub(super) fn settle(self, outcome: &Result<(), Failure>, counters: &Counters) {
+    pub(super) fn settle(self, outcome: &Result<Sequence, Failure>, counters: &Counters) {
         for job in self.jobs {
             // An answer that no one waits for is dropped here, and its own code may panic.
             if let Err(message) = contained(|| job.settle(outcome, counters)) {

@@ -13,23 +13,30 @@
 
 mod group;
 mod open;
+mod outbox;
 mod store;
 mod table;
 mod views;
 mod writer;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::StorageBackend;
+use cairn_core::journal::Position;
+use redb::{ReadableTable, StorageBackend, StorageError};
 use tokio::sync::watch;
 
-use crate::error::OpenError;
+use crate::dump::{Dumper, Sink, Unread};
+use crate::error::{OpenError, StorageFailure};
 use crate::front::{Front, Queues, start};
+use crate::job::Failure;
+use crate::journal::Journal;
 use crate::stats::Counters;
 
 pub(crate) use open::open_file;
+use outbox::Recorder;
 use store::Store;
 use writer::Writer;
 
@@ -68,13 +75,27 @@ impl Default for RedbConfig {
 pub(crate) fn open<B: StorageBackend>(
     storage: impl Fn() -> io::Result<B> + Send + Sync + 'static,
     config: RedbConfig,
+    journal: Option<Arc<dyn Journal>>,
 ) -> Result<Front, OpenError> {
     let store = Arc::new(Store::open(open::opener(storage, config.cache_bytes))?);
     let queues = Queues::new(config.queue_len);
     let counters = Arc::<Counters>::default();
     let (ended_sender, ended) = watch::channel(None);
     // From here on an early return drops this front, which stops the threads that run already.
-    let front = Front::new(queues.clone(), counters.clone(), ended);
+    let dumped = store.clone();
+    let dumper = Dumper::new(move |sink| dump(&dumped, sink));
+    let mut front = Front::new(queues.clone(), counters.clone(), ended, dumper);
+    let recorder = match journal {
+        Some(journal) => {
+            let recorder = Recorder::open(&store, journal.clone()).map_err(not_opened)?;
+            front.keep_journal(journal);
+            Some(recorder)
+        }
+        None => {
+            outbox::without_journal(&store).map_err(not_opened)?;
+            None
+        }
+    };
 
     let mut view_threads = Vec::with_capacity(VIEW_THREADS);
     for number in 0..VIEW_THREADS {
@@ -82,10 +103,60 @@ pub(crate) fn open<B: StorageBackend>(
         let serve = move || views::serve(&queues, &store);
         view_threads.push(start(format!("kv-view-{number}"), serve)?);
     }
-    let writer = Writer::new(queues, store, counters, config.flush_after);
+    let writer = Writer::new(queues, store, counters, config.flush_after, recorder);
     start("kv-writer".to_owned(), move || {
         let outcome = writer.serve(view_threads);
         ended_sender.send_replace(Some(outcome));
     })?;
     Ok(front)
+}
+
+fn not_opened(failure: Failure) -> OpenError {
+    OpenError::Storage(failed(failure))
+}
+
+fn failed(failure: Failure) -> StorageFailure {
+    match failure {
+        Failure::Storage(failure) | Failure::MayHaveHappened(failure) => failure,
+        Failure::Closed(reason) => StorageFailure::new("use the store", reason),
+    }
+}
+
+/// Shows `sink` everything as one read transaction sees it.
+fn dump(store: &Store, mut sink: Sink) -> Result<(), StorageFailure> {
+    const DOING: &str = "read all entries";
+    let broken = |error: StorageError| StorageFailure::new(DOING, error);
+    let txn = store.begin_read().map_err(failed)?;
+    let position = outbox::position(&txn)?;
+    let table = txn.open_table(open::ENTRIES).map_err(|error| StorageFailure::new(DOING, error))?;
+    let shown = (|| -> Result<Result<(), StorageFailure>, Unread> {
+        sink.begin(position)?;
+        let rows = match table.iter() {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Err(broken(error))),
+        };
+        for row in rows {
+            let (key, value) = match row {
+                Ok(row) => row,
+                Err(error) => return Ok(Err(broken(error))),
+            };
+            let copy = bytes::Bytes::copy_from_slice;
+            sink.entry((copy(key.value()), copy(value.value())))?;
+        }
+        sink.end()?;
+        Ok(Ok(()))
+    })();
+    // Whoever does not read on has no use for an error either.
+    shown.unwrap_or(Ok(()))
+}
+
+/// Tells a store that was just filled from a journal how far that was; the next opening begins a branch of its own, in a
+/// term behind `term`. Nobody may have the file open.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn adopt_journal(path: &Path, last: Position, term: u64) -> Result<(), OpenError> {
+    let path = path.to_owned();
+    let opener = open::opener(move || open_file(&path), RedbConfig::default().cache_bytes);
+    outbox::adopt(&Store::open(opener)?, last, term).map_err(not_opened)
 }

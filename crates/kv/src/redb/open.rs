@@ -14,7 +14,7 @@ use crate::error::{OpenError, StorageFailure};
 /// All entries of the store.
 pub(super) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 /// Facts about the file itself.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The key in [`META`] that states how the file is to be read.
 const FORMAT: &str = "format";
 /// Goes up when an older program could no longer read the file correctly. Never used again.

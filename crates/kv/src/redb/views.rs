@@ -8,7 +8,7 @@ use super::table::TableSource;
 use crate::contain::contained;
 use crate::durability::Durability;
 use crate::front::Queues;
-use crate::job::{Failure, TransactJob, ViewJob};
+use crate::job::{Failure, Sequence, TransactJob, ViewJob};
 use crate::overlay::Overlay;
 use crate::queue::Popped;
 use crate::source::Source;
@@ -73,5 +73,5 @@ impl TransactJob for WakeUp {
         Durability::Buffered
     }
 
-    fn settle(self: Box<Self>, _: &Result<(), Failure>, _: &Counters) {}
+    fn settle(self: Box<Self>, _: &Result<Sequence, Failure>, _: &Counters) {}
 }

@@ -8,12 +8,13 @@ use redb::{CommitError, WriteTransaction};
 
 use super::group::Group;
 use super::open::ENTRIES;
+use super::outbox::Recorder;
 use super::store::{Store, storage};
 use super::table::{TableSource, WriteTable};
 use crate::contain::contained;
 use crate::error::{ClosedReason, StorageFailure};
 use crate::front::Queues;
-use crate::job::{Failure, TransactJob};
+use crate::job::{Failure, Sequence, TransactJob};
 use crate::overlay::{Change, Overlay};
 use crate::queue::Popped;
 use crate::stats::Counters;
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     flush_after: Duration,
     /// Commits since the last fsync.
     unsynced: u32,
+    recorder: Option<Recorder>,
 }
 
 impl Writer {
@@ -37,8 +39,9 @@ impl Writer {
         store: Arc<Store>,
         counters: Arc<Counters>,
         flush_after: Duration,
+        recorder: Option<Recorder>,
     ) -> Writer {
-        Writer { queues, store, counters, flush_after, unsynced: 0 }
+        Writer { queues, store, counters, flush_after, unsynced: 0, recorder }
     }
 
     /// Serves transactions until the queue is closed and empty, then leaves a clean file behind.
@@ -60,7 +63,8 @@ impl Writer {
         let mut group = Group::new(first);
         let outcome = self.guarded(|writer| writer.commit_group(&mut group));
         self.recover_from(&outcome);
-        group.settle(&outcome, &self.counters);
+        let sequence = self.sequence();
+        group.settle(&outcome.map(|()| sequence), &self.counters);
     }
 
     /// Runs the closures of a group and commits what they write.
@@ -75,16 +79,41 @@ impl Writer {
                 .map_err(Failure::Storage)?;
             apply(group.writes(), &mut table)?;
         }
-        let covers_something = !group.writes().is_empty() || self.unsynced > 0;
+        let writes = group.writes();
+        let covers_something = !writes.is_empty() || self.unsynced > 0;
+        let is_full = |recorder: &Recorder| recorder.is_full(writes);
         if group.wants_sync() && covers_something {
-            self.commit(txn, redb::Durability::Immediate)
-        } else if group.writes().is_empty() {
+            self.commit_synced(txn, writes)
+        } else if writes.is_empty() {
             txn.abort().map_err(|error| storage("end a transaction without writes", error))
-        } else if self.unsynced + 1 >= MAX_UNSYNCED_COMMITS {
-            self.commit(txn, redb::Durability::Immediate)
+        } else if self.unsynced + 1 >= MAX_UNSYNCED_COMMITS
+            || self.recorder.as_ref().is_some_and(is_full)
+        {
+            self.commit_synced(txn, writes)
         } else {
-            self.commit(txn, redb::Durability::None)
+            self.commit(txn, redb::Durability::None)?;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.keep(writes);
+            }
+            Ok(())
         }
+    }
+
+    /// Commits `writes`, which are in `txn`, and everything before them, with an fsync.
+    fn commit_synced(&mut self, txn: WriteTransaction, writes: &Overlay) -> Result<(), Failure> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&txn, writes)?;
+        }
+        self.commit(txn, redb::Durability::Immediate)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.committed();
+        }
+        Ok(())
+    }
+
+    /// What of the journal covers all that is synced.
+    fn sequence(&self) -> Sequence {
+        self.recorder.as_ref().map(Recorder::sequence)
     }
 
     /// Makes the commits that were not synced yet durable.
@@ -93,7 +122,7 @@ impl Writer {
             return Ok(());
         }
         let txn = self.store.begin_write()?;
-        self.commit(txn, redb::Durability::Immediate)
+        self.commit_synced(txn, &Overlay::default())
     }
 
     fn commit(
@@ -135,6 +164,13 @@ impl Writer {
         if let Err(reason) = self.store.reopen() {
             tracing::error!(%reason, "the store is closed");
             self.queues.close(&reason);
+            return;
+        }
+        let Some(recorder) = &mut self.recorder else { return };
+        if let Err(failure) = recorder.reopened(&self.store) {
+            // Going on would leave a gap in the journal.
+            tracing::error!(?failure, "the store is closed: its outbox cannot be read");
+            self.queues.close(&ClosedReason::ByOwner);
         }
     }
 

@@ -9,4 +9,5 @@ mod durability;
 mod faults;
 mod format;
 mod groups;
+mod journal;
 mod support;
