@@ -19,7 +19,7 @@ use cairn_kv::{Durability, Read, Snapshot, Txn};
 use super::{FsckError, Outcome, Step, StepError, Told, Unchecked, Walk};
 use crate::audit::Kind;
 use crate::catalog::{
-    Blob, Finding, FindingKey, NodePage, NodePageKey, PAGE_CHUNKS, Page, PageKey, record,
+    Blob, Finding, FindingKey, Held, NodePage, NodePageKey, PAGE_CHUNKS, Page, PageKey, record,
 };
 use crate::error::CatalogError;
 use crate::nodes::NodeView;
@@ -148,9 +148,11 @@ async fn unclaimed(
     stored: &Stored,
 ) -> Result<Vec<Told>, Stop> {
     let (holder, chunks) = (node.node, stored.keys().copied().collect::<Vec<_>>());
-    let closure =
-        move |view: &Snapshot<'_>| -> Result<_, StepError> { Ok(verdicts(view, holder, &chunks)?) };
-    let judged = walk.master.kv.view(closure).await.map_err(FsckError::from)?;
+    let closure = move |view: &Snapshot<'_>| -> Result<_, StepError> {
+        let held_back = record::get::<Held>(view, &())?.is_some();
+        Ok((verdicts(view, holder, &chunks)?, held_back))
+    };
+    let (judged, held_back) = walk.master.kv.view(closure).await.map_err(FsckError::from)?;
     let bad: BTreeMap<_, _> = judged
         .into_iter()
         .filter(|(_, verdict)| matches!(verdict, Verdict::Orphan | Verdict::Stray))
@@ -161,7 +163,12 @@ async fn unclaimed(
     let held = again(walk, node, span.after, &bad.keys().copied().collect()).await?;
     let there: Vec<_> = bad.into_iter().filter(|(chunk, _)| held.contains_key(chunk)).collect();
     let (mut outcome, mut action) = (Outcome::Would, "delete it there");
-    if walk.repair && !there.is_empty() {
+    if walk.repair && held_back {
+        (outcome, action) = (
+            Outcome::Refused,
+            "left: the catalog was restored and may be older than the nodes; release the sweep first",
+        );
+    } else if walk.repair && !there.is_empty() {
         let doomed = there.iter().map(|(chunk, _)| *chunk).collect();
         (outcome, action) = match walk.master.peers.delete(&node.record.address, doomed).await {
             Ok(_) => (Outcome::Mended, "deleted it there"),
