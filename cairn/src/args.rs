@@ -140,6 +140,10 @@ pub(crate) struct MasterSettings {
     /// How long replaced and deleted files are kept before they are erased
     #[arg(long, env = "CAIRN_CONDEMN_FOR", default_value = "24h", value_parser = duration)]
     pub(crate) condemn_for: Duration,
+    /// Share of what the nodes could hold, in percent, below which deleted files are erased before that time is over,
+    /// oldest first; 0: never
+    #[arg(long, env = "CAIRN_SPACE_FLOOR", default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..100))]
+    pub(crate) space_floor: u8,
     /// How often nodes say that they live
     #[arg(long, env = "CAIRN_HEARTBEAT", default_value = "1s", value_parser = duration)]
     pub(crate) heartbeat: Duration,

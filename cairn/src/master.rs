@@ -173,6 +173,7 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,
         condemn_for: settings.condemn_for,
+        space_floor_percent: settings.space_floor,
         heartbeat: *heartbeat,
         liveness: LivenessBounds { suspect_after: *suspect_after, down_after: *down_after },
         ..Config::default()

@@ -26,6 +26,10 @@ pub struct Config {
     /// How long replaced and deleted versions wait before they are purged. Longer forgives more
     /// mistakes and holds more space. Default 24 h.
     pub condemn_for: Duration,
+    /// Share of what could be placed on the nodes that are up, in percent, below which condemned versions are purged before
+    /// their wait is over, those first whose wait ends first. Higher keeps more room for uploads and forgives fewer
+    /// mistakes while space is short; 0 keeps every wait and lets uploads fail instead. Default 10.
+    pub space_floor_percent: u8,
     /// How long a version is safe from a purge after a reader asked where it lies. Longer bears slower readers and
     /// delays purges of what was just read. Default 10 s.
     pub read_lease: Duration,
@@ -43,8 +47,8 @@ pub struct Config {
     pub liveness: LivenessBounds,
     /// Bound on one call to a node. Default 10 s.
     pub node_call: Duration,
-    /// How far the wall clock may move against monotonic time before the sweep warns of it. Purges wait
-    /// for the slower of the two in any case. Default 10 min.
+    /// How far the wall clock may move against monotonic time before nothing is purged any more, until it is set right
+    /// or the master restarts. Purges wait for the slower of the two in any case. Default 10 min.
     pub clock_tolerance: Duration,
     /// A fault on purpose, for the simulation to find.
     #[cfg(feature = "seeded-bugs")]
@@ -60,6 +64,7 @@ impl Default for Config {
             chunk_sizes: ChunkSizes::STANDARD,
             lease: Duration::from_secs(60),
             condemn_for: Duration::from_secs(24 * 60 * 60),
+            space_floor_percent: 10,
             read_lease: Duration::from_secs(10),
             remember_for: Duration::from_secs(10 * 60),
             sweep_every: Duration::from_secs(5),
@@ -131,6 +136,12 @@ pub enum SeededBug {
     PurgeIgnoresReaders,
     /// The sweep takes chunks of open uploads for orphans.
     SweepOpenBlobs,
+    /// What comes back goes on waiting for its purge.
+    UndeleteKeepsWaiting,
+    /// A bucket is made while the one of its name is still being deleted.
+    CreateWhileDeleting,
+    /// A bucket with open uploads goes at once, and their commits find the next one of its name.
+    DeleteUnderUploads,
 }
 
 /// Milliseconds of a setting.

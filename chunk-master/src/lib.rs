@@ -10,6 +10,7 @@
 //! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
 //! audit/                   whether all records agree with each other
+//! fsck/                    the same beside the traffic, and with what the nodes hold; mends what can be mended
 //! ```
 //!
 //! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
@@ -27,6 +28,7 @@ mod census;
 mod config;
 mod duties;
 mod error;
+mod fsck;
 mod journal;
 mod master;
 mod metrics;

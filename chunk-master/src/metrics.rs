@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     pub(crate) placement_failed: Counter,
     expired: Counter,
     purged: Counter,
+    purged_early: Counter,
     erased: Counter,
     waiting: Gauge,
     orphans: Counter,
@@ -58,6 +59,8 @@ pub(crate) struct Metrics {
     passes: Family<Ended, Counter>,
     last_pass: Gauge<f64, AtomicU64>,
     clock_jump: Gauge<f64, AtomicU64>,
+    purges_stopped: Gauge,
+    room: Gauge<f64, AtomicU64>,
     duties: Gauge,
     census: CensusGauges,
 }
@@ -72,6 +75,7 @@ impl Default for Metrics {
             placement_failed: Counter::default(),
             expired: Counter::default(),
             purged: Counter::default(),
+            purged_early: Counter::default(),
             erased: Counter::default(),
             waiting: Gauge::default(),
             orphans: Counter::default(),
@@ -85,6 +89,8 @@ impl Default for Metrics {
             passes: Family::default(),
             last_pass: Gauge::default(),
             clock_jump: Gauge::default(),
+            purges_stopped: Gauge::default(),
+            room: Gauge::default(),
             duties: Gauge::default(),
             census: CensusGauges::default(),
         }
@@ -101,7 +107,12 @@ impl Metrics {
             ("uploads_expired", "Uploads whose lease ended", &self.expired),
             ("quota_refusals", "Requests refused by a quota", &self.quota_refused),
             ("placements_failed", "Requests refused for lack of nodes", &self.placement_failed),
-            ("versions_purged", "Condemned versions purged", &self.purged),
+            ("versions_purged", "Condemned versions purged, early ones included", &self.purged),
+            (
+                "versions_purged_early",
+                "Condemned versions purged before their wait was over, because room was short",
+                &self.purged_early,
+            ),
             ("blobs_erased", "Blobs erased from all their nodes", &self.erased),
             ("orphans_deleted", "Chunks deleted that no blob names", &self.orphans),
             ("buckets_removed", "Buckets removed with their contents", &self.buckets),
@@ -128,6 +139,10 @@ impl Metrics {
         let help = "How far the wall clock has moved against steady time since the start";
         let jump = self.clock_jump.clone();
         registry.register_with_unit("clock_jump", help, Unit::Seconds, jump);
+        let help = "1 while nothing is purged because the wall clock jumped";
+        registry.register("purges_stopped", help, self.purges_stopped.clone());
+        let help = "Share of what could be placed on all nodes that can still be placed";
+        registry.register("room_free_ratio", help, self.room.clone());
         let help = "Whether this master does what is done once for all: 1 on one of them";
         registry.register("duties", help, self.duties.clone());
         self.census.register(registry);
@@ -163,9 +178,15 @@ impl Metrics {
         self.passes.get_or_create(&Ended { outcome: "failed" }).inc();
     }
 
-    /// The wall clock, as the sweep found it.
-    pub(crate) fn clock_jumped(&self, by: Duration) {
+    /// The wall clock, as the sweep found it, and whether that stops purges.
+    pub(crate) fn clock_jumped(&self, by: Duration, stops: bool) {
         self.clock_jump.set(by.as_secs_f64());
+        self.purges_stopped.set(i64::from(stops));
+    }
+
+    /// The share of all room that is free, as the sweep found it.
+    pub(crate) fn room(&self, free: f64) {
+        self.room.set(free);
     }
 
     /// Whether this master does the duties.
@@ -183,7 +204,8 @@ impl Metrics {
         self.passes.get_or_create(&Ended { outcome: "done" }).inc();
         self.last_pass.set(wall_ms as f64 / 1000.0);
         self.expired.inc_by(report.uploads_expired);
-        self.purged.inc_by(report.versions_purged);
+        self.purged.inc_by(report.versions_purged + report.versions_purged_early);
+        self.purged_early.inc_by(report.versions_purged_early);
         self.erased.inc_by(report.blobs_erased);
         self.orphans.inc_by(report.orphans_deleted);
         self.buckets.inc_by(report.buckets_removed);

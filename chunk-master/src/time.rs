@@ -30,6 +30,8 @@ pub(crate) struct Time {
 struct Zero {
     /// Steady time at monotonic zero.
     steady_ms: u64,
+    /// This machine's wall at monotonic zero, as it was when this master began.
+    wall_ms: u64,
     /// Monotonic time as this master began.
     began: Duration,
 }
@@ -84,15 +86,18 @@ impl Time {
         self.wall_ms().min(self.steady_ms())
     }
 
-    /// How far the wall has moved against steady time.
+    /// How far this machine's wall has moved against its monotonic clock since this master began. That the walls of two
+    /// masters differ is no jump.
     pub(crate) fn jump(&self) -> Duration {
-        Duration::from_millis(self.wall_ms().abs_diff(self.steady_ms()))
+        let expected_ms = self.zero().wall_ms.saturating_add(millis(self.clock.monotonic()));
+        Duration::from_millis(self.wall_ms().abs_diff(expected_ms))
     }
 }
 
 impl Zero {
     fn by_wall(clock: &Clock) -> Self {
         let began = clock.monotonic();
-        Self { steady_ms: clock.wall_ms().saturating_sub(millis(began)), began }
+        let wall_ms = clock.wall_ms().saturating_sub(millis(began));
+        Self { steady_ms: wall_ms, wall_ms, began }
     }
 }

@@ -125,9 +125,19 @@ pub fn next_step(reason: Reason) -> &'static str {
     }
 }
 
-/// Makes a status that carries its reason.
+/// Longest text of a refusal, in bytes. It travels in a header, in which each byte may take three; a header that is too
+/// long ends the connection with all calls on it. So a text that repeats what it was sent is cut.
+const MAX_TEXT_BYTES: usize = 1024;
+const CUT: &str = " …";
+
+/// Makes a status that carries its reason. A text of more than 1 KiB is cut.
 pub fn refuse(reason: Reason, retryable: bool, message: impl Into<String>) -> Status {
     let detail = ErrorDetail { reason: reason.into(), retryable };
+    let mut message = message.into();
+    if message.len() > MAX_TEXT_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_TEXT_BYTES - CUT.len()));
+        message.push_str(CUT);
+    }
     Status::with_details(code(reason), message, detail.encode_to_vec().into())
 }
 
@@ -192,6 +202,16 @@ mod tests {
         assert_eq!(read.reason, Reason::QuotaExceeded);
         assert_eq!(read.code, Code::ResourceExhausted);
         assert!(!read.retryable);
+    }
+
+    #[test]
+    fn a_text_that_no_header_could_carry_is_cut_at_a_letter() {
+        let status = refuse(Reason::InvalidField, false, "ü".repeat(1 << 20));
+        let text = status.message();
+        assert!(text.len() <= MAX_TEXT_BYTES && text.len() > MAX_TEXT_BYTES - 8, "{}", text.len());
+        assert!(text.starts_with("üü") && text.ends_with("ü …"));
+        let whole = "a".repeat(MAX_TEXT_BYTES);
+        assert_eq!(refuse(Reason::InvalidField, false, whole.clone()).message(), whole);
     }
 
     #[test]

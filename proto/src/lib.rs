@@ -4,6 +4,7 @@
 //! does not fit is an [`InvalidField`] that names it. Errors travel as [`tonic::Status`] with an
 //! [`v1::ErrorDetail`], made by [`error::refuse`] and read by [`error::RemoteError`].
 
+pub mod codec;
 pub mod convert;
 pub mod error;
 pub mod meta;
@@ -64,6 +65,17 @@ mod tests {
         for (at, nested) in (0..).zip(&message.nested_type) {
             let name = format!("{name}.{}", nested.name());
             undocumented_fields(info, &[path, &[3, at]].concat(), &name, nested, missing);
+        }
+    }
+
+    /// The codec tells by the name whether it reads a request.
+    #[test]
+    fn messages_that_are_asked_are_named_requests_and_no_answer_is() {
+        let set = FileDescriptorSet::decode(super::DESCRIPTORS).expect("our own descriptors");
+        let methods = set.file.iter().flat_map(|file| &file.service).flat_map(|of| &of.method);
+        for method in methods {
+            assert!(method.input_type().ends_with(super::codec::REQUEST), "{method:?}");
+            assert!(!method.output_type().ends_with(super::codec::REQUEST), "{method:?}");
         }
     }
 

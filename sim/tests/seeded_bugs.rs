@@ -36,6 +36,26 @@ fn found_by_stack(bug: SeededBug, texts: &[&str]) {
     assert_eq!(found(seeds, texts), Ok(()), "{bug:?} in the whole stack");
 }
 
+/// What the core tier alone plays: files that come back, and a bucket that comes and goes.
+mod operators {
+    use super::{SeededBug, found_by_core};
+
+    #[test]
+    fn a_file_that_comes_back_and_is_purged_all_the_same_is_found() {
+        found_by_core(SeededBug::UndeleteKeepsWaiting, &["condemned"]);
+    }
+
+    #[test]
+    fn a_bucket_that_is_made_before_its_predecessor_is_gone_is_found() {
+        found_by_core(SeededBug::CreateWhileDeleting, &["not linearizable: passing/"]);
+    }
+
+    #[test]
+    fn a_bucket_that_goes_under_open_uploads_is_found() {
+        found_by_core(SeededBug::DeleteUnderUploads, &["the account of bucket passing"]);
+    }
+}
+
 /// One test for each bug and tier.
 macro_rules! bugs {
     ($($name:ident: $bug:ident, core $core:expr, stack $stack:expr;)+) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::harness::{Content, Http, PartsPlan, Process, Up};
+use crate::harness::{Content, Http, PartsPlan, Process, Up, mib, peak_mib};
 
 const GIB: u64 = 1 << 30;
 
@@ -67,18 +67,10 @@ async fn kills_of_serving_nodes_at_twenty_offsets() {
     crate::faults::download::kill_serving_nodes(20).await;
 }
 
-/// A line of `/proc/PID/status` that is in kB, in MiB.
-fn mib(process: &Process, field: &str) -> f64 {
-    let path = format!("/proc/{}/status", process.id());
-    let status = fs::read_to_string(path).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.trim_matches([':', ' ', '\t']).strip_suffix(" kB"));
-    kib.and_then(|kib| kib.trim().parse::<f64>().ok()).expect(field) / 1024.0
-}
-
-/// The most memory that a process has had, in MiB.
-fn peak_mib(process: &Process) -> u64 {
-    mib(process, "VmHWM") as u64
+#[tokio::test]
+#[ignore = "100 rounds: cargo xtask show master-kills"]
+async fn master_kills_in_a_hundred_rounds() {
+    crate::faults::master_killed::kill_the_master_under_load(100).await;
 }
 
 #[tokio::test]
@@ -97,6 +89,12 @@ async fn memory_of_a_gateway_at_one_and_at_sixteen_uploads() {
     let sixteen = peak_mib(&parts.gateway);
     eprintln!("gateway peak: {one} MiB at 1 upload, {sixteen} MiB at 16 uploads of 1 GiB");
     assert!(sixteen < 1024, "{sixteen} MiB: memory grows with uploads");
+}
+
+#[tokio::test]
+#[ignore = "100,000 requests: cargo xtask show mutations"]
+async fn mutations_of_a_hundred_thousand_requests() {
+    crate::mutations::send_mutated_requests(100_000).await;
 }
 
 /// Nanoseconds that the threads of a process have spent on a CPU.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! harness   processes, clients, reproducible content, what the catalog and the nodes hold
-//! themes    files · buckets · table · races · gateways · quota · cuts · faults · wrong_input · placement · start_up ·
+//! themes    files · buckets · table · races · gateways · quota · cuts · faults · wrong_input · mutations ·
+//!           placement · start_up ·
 //!           postgres · python · openapi · operations
 //! large     gigabytes and hundreds of faults, on request: `cargo xtask show`
 //! ```
@@ -21,6 +22,7 @@ mod gateways;
 mod harness;
 mod large;
 mod masters;
+mod mutations;
 mod openapi;
 mod operations;
 mod placement;

@@ -8,14 +8,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::harness::{
-    Content, Draw, Http, Parts, PartsPlan, assert_nodes_hold_what_the_catalog_names, eventually,
+    Content, Draw, Http, Parts, PartsPlan, Store, assert_nodes_hold_what_the_catalog_names,
+    eventually,
 };
 
 const WRITERS: u64 = 4;
 
 async fn two_masters(server: &Server) -> Parts {
     let plan = PartsPlan::new(3, 2).masters(2).chunk_size(64 << 10);
-    let plan = plan.master_flag("--store", server.new_database()).master_flag("--lease", "5s");
+    let plan = plan.on(Store::Database(server.new_database())).master_flag("--lease", "5s");
     let parts = plan.start().await;
     parts.at_master(1).nodes_up(3).await;
     parts

@@ -2,13 +2,14 @@
 
 use cairn_test_postgres::Server;
 
-use crate::harness::{Content, PartsPlan};
+use crate::harness::{Content, PartsPlan, Store};
 
 #[tokio::test]
 async fn files_outlive_everything_when_the_catalog_is_in_postgres() {
     let Some(server) = Server::shared() else { return };
-    let plan = PartsPlan::new(2, 2).chunk_size(64 << 10);
-    let mut parts = plan.master_flag("--store", server.new_database()).start().await;
+    let url = server.new_database();
+    let plan = PartsPlan::new(2, 2).chunk_size(64 << 10).on(Store::Database(url.clone()));
+    let mut parts = plan.start().await;
     let contents: Vec<Content> = (0..5).map(|nth| Content::new(nth, nth * 100_000)).collect();
     for (nth, content) in contents.iter().enumerate() {
         let http = parts.edge.http();
@@ -23,5 +24,7 @@ async fn files_outlive_everything_when_the_catalog_is_in_postgres() {
         assert_eq!(download.status, 200);
         assert_eq!(download.digest().await, (content.length, content.sha256()));
     }
-    assert_eq!(server.sql("test0", "SELECT count(*) > 0 FROM cairn.entries"), "t");
+    let (_, database) = url.rsplit_once('/').expect("a URL");
+    let (database, _) = database.split_once('?').expect("a URL with options");
+    assert_eq!(server.sql(database, "SELECT count(*) > 0 FROM cairn.entries"), "t");
 }

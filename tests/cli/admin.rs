@@ -68,6 +68,21 @@ fn a_deleted_file_is_listed_and_comes_back() {
 }
 
 #[test]
+fn fsck_tells_what_it_compared_and_that_all_is_clean() {
+    let up = Up::start();
+    run(up.command(&["put", "-q", "-", "a"]), b"12345").done();
+    for options in [&[][..], &["--dry-run"], &["--repair"]] {
+        let said = up.run(&[&["admin", "fsck"], options].concat()).done().stdout;
+        assert!(said.contains(" records and 2 copies compared: clean"), "{said}");
+    }
+    let counts = up.run(&["admin", "fsck", "--json"]).done().json().remove(0);
+    assert_eq!((&counts["copies"], &counts["not_checked"]), (&2.into(), &0.into()), "{counts}");
+    up.run(&["admin", "fsck", "--repair", "--dry-run"]).refused(2, "cannot be used with");
+    let help = up.run(&["admin", "fsck", "--help"]).done().stdout;
+    assert!(help.contains("8  no difference was found, and not everything"), "{help}");
+}
+
+#[test]
 fn health_is_0_or_1() {
     let up = Up::start();
     let ready = up.run(&["healthcheck", "--url", &up.admin_url]).done();

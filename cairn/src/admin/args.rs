@@ -51,10 +51,34 @@ pub(crate) enum Do {
     Uploads(Show),
     /// Show chunks with fewer good copies than wanted
     Short(Show),
+    /// Compare catalog and nodes both ways, and mend what can be mended
+    Fsck(Fsck),
     /// Back the catalog up, bring it back, see how safe it is
     #[command(subcommand)]
     Meta(Meta),
 }
+
+/// Options of `cairn admin fsck`.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+#[command(after_help = FSCK_EXIT_CODES)]
+pub(crate) struct Fsck {
+    /// Only say what would be done, which is the default
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) dry_run: bool,
+    /// Mend what can be mended: index records, counters, chunks on nodes that nobody has; missing copies are recorded
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The exit codes that mean something of their own, for `--help`.
+const FSCK_EXIT_CODES: &str = "\
+Exit codes:
+  0  clean: all was compared, and no difference is left
+  7  there are differences, or some that could not be mended
+  8  no difference was found, and not everything could be compared";
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy, ClapArgs)]

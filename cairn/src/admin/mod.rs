@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod audit;
 mod condemned;
+mod fsck;
 mod meta;
 mod nodes;
 mod short;
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
             Do::Undelete(args) => condemned::undelete(&operator, args).await,
             Do::Uploads(show) => uploads::run(&operator, show).await,
             Do::Short(show) => short::run(&operator, show).await,
+            Do::Fsck(args) => fsck::run(&operator, args).await,
             Do::Meta(_) => Ok(()),
         }
     })

@@ -17,8 +17,10 @@ pub(crate) enum Kind {
     Quota,
     /// No connection, or it broke.
     Unreachable,
-    /// What arrived is not what was stored.
+    /// What arrived is not what was stored, or a check found what should not be.
     Mismatch,
+    /// A check could not look at everything.
+    Unchecked,
     /// Whoever read our output has gone: nothing is wrong, and there is nobody to tell.
     ReaderGone,
 }
@@ -35,6 +37,7 @@ impl Kind {
             Self::Quota => 5,
             Self::Unreachable => 6,
             Self::Mismatch => 7,
+            Self::Unchecked => 8,
         }
     }
 
@@ -54,7 +57,8 @@ Exit codes:
   4  the file or bucket exists, or was changed meanwhile, or the bucket is not empty
   5  a quota would be exceeded
   6  the server cannot be reached
-  7  what arrived is not what was stored";
+  7  what arrived is not what was stored, or a check found differences
+  8  a check could not look at everything";
 
 /// Whether the same request is worth repeating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,27 +43,29 @@ impl TryFrom<ListCondemnedRequest> for Wanted {
             convert::bucket(&bucket)?;
         }
         let tenant = tenant("tenant", &whose)?;
-        let after = cursor(&tenant, &after)?;
+        let after = cursor(&after)?;
         Ok(Self { tenant, bucket, prefix, after, limit: limit(most)? })
     }
 }
 
-/// A page's place: until when, as 8 bytes big-endian, and the version.
-fn cursor(tenant: &TenantId, after: &[u8]) -> Result<Option<CondemnedKey>, InvalidField> {
-    let Some((until, version)) = after.split_first_chunk() else {
-        return match after {
-            [] => Ok(None),
-            _ => Err(InvalidField::new("after", "is no place of a page")),
-        };
-    };
-    let wrong = |_| InvalidField::new("after", "is no place of a page");
-    let version = VersionId::from_slice(version).map_err(wrong)?;
-    let until_ms = u64::from_be_bytes(*until);
-    Ok(Some(CondemnedKey { until_ms, tenant: tenant.clone(), version }))
+/// A page's place in the queue of all tenants: until when, as 8 bytes big-endian, the version, and whose it is.
+fn cursor(after: &[u8]) -> Result<Option<CondemnedKey>, InvalidField> {
+    const ID_BYTES: usize = 16;
+    if after.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || InvalidField::new("after", "is no place of a page");
+    let (until, rest) = after.split_first_chunk().ok_or_else(wrong)?;
+    let (version, tenant) = rest.split_first_chunk::<ID_BYTES>().ok_or_else(wrong)?;
+    let version = VersionId::from_slice(version).map_err(|_| wrong())?;
+    let tenant = str::from_utf8(tenant).map_err(|_| wrong())?;
+    let tenant = TenantId::new(tenant).map_err(|_| wrong())?;
+    Ok(Some(CondemnedKey { until_ms: u64::from_be_bytes(*until), tenant, version }))
 }
 
 fn place(key: &CondemnedKey) -> Bytes {
-    [&key.until_ms.to_be_bytes()[..], key.version.as_bytes()].concat().into()
+    let CondemnedKey { until_ms, tenant, version } = key;
+    [&until_ms.to_be_bytes()[..], version.as_bytes(), tenant.as_str().as_bytes()].concat().into()
 }
 
 /// A page, and where the next one begins.
@@ -117,7 +119,8 @@ pub(super) async fn undelete(
 ) -> Result<UndeleteResponse, Status> {
     let tenant = tenant("tenant", &request.tenant).map_err(|field| field.to_status())?;
     let version = convert::version_id(&request.version_id).map_err(|field| field.to_status())?;
-    let closure = move |txn: &mut Txn<'_>| restore(txn, &tenant, version);
+    let faults = master.config.faults();
+    let closure = move |txn: &mut Txn<'_>| restore(txn, &tenant, version, faults);
     let object = master.transact(Durability::Synced, closure).await?;
     tracing::info!(target: "cairn", bucket = %object.bucket, key = %object.key, %version, "undeleted");
     Ok(UndeleteResponse { object: Some((&object).into()) })

@@ -3,6 +3,7 @@
 mod audit;
 pub(crate) mod chunks;
 mod condemned;
+mod fsck;
 mod meta;
 mod quota;
 pub(crate) mod service;

@@ -1,11 +1,13 @@
 //! The generated trait, handed to the files of the calls.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use cairn_proto::v1;
+use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{audit, chunks, condemned, meta, quota, tenants, uploads};
+use super::{audit, chunks, condemned, fsck, meta, quota, tenants, uploads};
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -112,6 +114,15 @@ impl v1::admin_server::Admin for AdminRpc {
         Ok(Response::new(answer))
     }
 
+    type FsckStream = Pin<Box<dyn Stream<Item = Result<v1::FsckResponse, Status>> + Send>>;
+
+    async fn fsck(
+        &self,
+        request: Request<v1::FsckRequest>,
+    ) -> Result<Response<Self::FsckStream>, Status> {
+        Ok(Response::new(fsck::fsck(&self.0, request.into_inner())))
+    }
+
     type ExportMetaStream = meta::Exported;
 
     async fn export_meta(
@@ -144,6 +155,7 @@ impl v1::admin_server::Admin for AdminRpc {
         Ok(Response::new(v1::SweepResponse {
             uploads_expired: report.uploads_expired,
             versions_purged: report.versions_purged,
+            versions_purged_early: report.versions_purged_early,
             blobs_erased: report.blobs_erased,
             blobs_waiting: report.blobs_waiting,
             orphans_deleted: report.orphans_deleted,

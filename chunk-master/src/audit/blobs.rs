@@ -1,119 +1,242 @@
-//! Blobs: their states follow from who has them, and their manifests are whole.
+//! Uploads, blobs and manifests, with their indexes.
 
 use std::collections::BTreeSet;
 
-use cairn_core::ids::BlobId;
+use cairn_core::ids::{BlobId, ChunkIndex, UploadId};
 use cairn_core::lifecycle::BlobState;
+use cairn_kv::Read;
 
-use super::Records;
-use crate::catalog::{Blob, NodePageKey, PageKey, Version, VersionState};
+use super::difference::{Found, Kind, Mend, REPORT, RESTORE};
+use super::judge::Judged;
+use crate::catalog::{
+    Alarm, AlarmKey, Blob, Bucket, ChunkEntry, Deletion, Finding, FindingKey, Finished, NodePage,
+    NodePageKey, NodeRecord, PAGE_CHUNKS, Page, PageKey, PurgeQueued, Subject, Upload, record,
+};
+use crate::error::CatalogError;
 
-pub(super) fn check(records: &Records, contradictions: &mut Vec<String>) {
-    for (id, blob) in &records.blobs {
-        states(records, *id, blob, contradictions);
-        if matches!(blob.state, BlobState::Live | BlobState::Condemned) {
-            whole(records, *id, blob, contradictions);
+/// An open upload writes an open blob, for a bucket that is there, and has no end yet.
+impl Judged for Upload {
+    fn judge(
+        &self,
+        id: &UploadId,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let blob: Option<Blob> = record::get(read, &self.blob)?;
+        if blob.is_none_or(|blob| blob.state != BlobState::Open) {
+            let what = format!("upload {id} writes blob {}, which is not open", self.blob);
+            found.contradiction(what, RESTORE);
         }
+        let bucket = crate::bucket::key_of(&self.principal, &self.bucket);
+        if record::get::<Bucket>(read, &bucket)?.is_none() {
+            let what = format!("upload {id} is for bucket {}, and there is none", self.bucket);
+            found.contradiction(what, RESTORE);
+        }
+        if record::get::<Finished>(read, id)?.is_some() {
+            found.contradiction(format!("upload {id} is open, and has ended"), REPORT);
+        }
+        Ok(())
     }
-    for (key, version) in &records.versions {
-        if version.extents.iter().map(|extent| extent.length).sum::<u64>() != version.info.length {
-            contradictions
-                .push(format!("version {} is longer or shorter than its extents", key.version));
+}
+
+impl Judged for Alarm {
+    fn judge(
+        &self,
+        key: &AlarmKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let there = match key.subject {
+            Subject::Upload(id) => {
+                record::get::<Upload>(read, &id)?.is_some()
+                    || record::get::<Finished>(read, &id)?.is_some()
+            }
+            Subject::Deletion(call) => record::get::<Deletion>(read, &call)?.is_some(),
+        };
+        if !there {
+            let what = format!("an alarm is set for {:?}, and there is none", key.subject);
+            found.dangling::<Self>(key, what);
         }
-        for extent in
-            version.extents.iter().filter(|extent| !records.blobs.contains_key(&extent.blob))
+        Ok(())
+    }
+}
+
+/// A blob's state fits its references and the purge queue, and its manifest reaches its end.
+impl Judged for Blob {
+    fn judge(&self, id: &BlobId, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+        let fits = match self.state {
+            BlobState::Live => self.current_refs > 0,
+            BlobState::Condemned => self.current_refs == 0 && self.condemned_refs > 0,
+            BlobState::Open | BlobState::Purging => self.current_refs + self.condemned_refs == 0,
+        };
+        if !fits {
+            let (current, condemned) = (self.current_refs, self.condemned_refs);
+            let what = format!(
+                "blob {id} is {:?} with {current} current and {condemned} condemned references",
+                self.state
+            );
+            found.contradiction(what, REPORT);
+        }
+        let queued = record::get::<PurgeQueued>(read, id)?.is_some();
+        if self.state == BlobState::Purging && !queued {
+            found.index(id, &PurgeQueued, format!("blob {id} is to be erased, and not queued"));
+        }
+        if matches!(self.state, BlobState::Live | BlobState::Condemned) {
+            let last = self.sizes.count(self.length).map(|count| count.checked_sub(1));
+            let there = match last {
+                None => false,
+                Some(None) => true,
+                Some(Some(last)) => record::get::<Page>(read, &PageKey::of(*id, last))?.is_some(),
+            };
+            if !there {
+                let what = format!(
+                    "half visible: the manifest of blob {id} of {} bytes ends early",
+                    self.length
+                );
+                found.contradiction(what, RESTORE);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Judged for PurgeQueued {
+    fn judge(&self, id: &BlobId, read: &impl Read, found: &mut Found) -> Result<(), CatalogError> {
+        let blob: Option<Blob> = record::get(read, id)?;
+        if blob.is_none_or(|blob| blob.state != BlobState::Purging) {
+            let what = format!("blob {id} is queued to be erased, and is not to be");
+            found.dangling::<Self>(id, what);
+        }
+        Ok(())
+    }
+}
+
+/// A page has a blob and, when that is whole, every chunk with all its copies; each node on it is in the index, and has
+/// the disk that gave the receipt.
+impl Judged for Page {
+    fn judge(
+        &self,
+        key: &PageKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let Some(blob) = record::get::<Blob>(read, &key.blob)? else {
+            found.dangling::<Self>(key, format!("a page is left of blob {}", key.blob));
+            return Ok(());
+        };
+        let whole = matches!(blob.state, BlobState::Live | BlobState::Condemned);
+        if whole {
+            self.judge_whole(key, &blob, read, found)?;
+        }
+        let copies = || self.chunks.values().flat_map(|entry| &entry.copies);
+        let nodes: BTreeSet<_> = copies().map(|copy| copy.node).collect();
+        let PageKey { blob: id, page } = key;
+        for node in nodes {
+            let named = NodePageKey { node, page: *key };
+            if record::get::<NodePage>(read, &named)?.is_none() {
+                let what =
+                    format!("page {page} of blob {id} names node {node}, and its index does not");
+                found.index(&named, &NodePage, what);
+            }
+            let disk = record::get::<NodeRecord>(read, &node)?.map(|node| node.disk);
+            let gone = copies().filter(|copy| copy.node == node && Some(copy.disk) != disk).count();
+            if whole && gone > 0 {
+                let what = format!(
+                    "{gone} chunks on page {page} of blob {id} were on a disk that node {node} has no more"
+                );
+                found.add(Kind::ReplacedDisk, what, Mend::Leave(SHORT));
+            }
+        }
+        Ok(())
+    }
+}
+
+const SHORT: &str = "left: cairn admin short lists them";
+
+impl Page {
+    fn judge_whole(
+        &self,
+        key: &PageKey,
+        blob: &Blob,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let PageKey { blob: id, page } = *key;
+        if let Some(page) = page.checked_sub(1)
+            && record::get::<Self>(read, &PageKey { page, ..*key })?.is_none()
         {
-            contradictions.push(format!(
-                "version {} names blob {}, and there is none",
-                key.version, extent.blob
-            ));
+            let what = format!("half visible: the manifest of blob {id} has no page {page}");
+            found.contradiction(what, RESTORE);
         }
-    }
-    for (id, upload) in
-        records.uploads.iter().filter(|(_, upload)| !records.blobs.contains_key(&upload.blob))
-    {
-        contradictions.push(format!("upload {id} writes blob {}, and there is none", upload.blob));
-    }
-    index(records, contradictions);
-}
-
-/// The state is the one that follows from uploads, versions and the purge queue.
-fn states(records: &Records, id: BlobId, blob: &Blob, contradictions: &mut Vec<String>) {
-    let has = |version: &&Version| version.extents.iter().any(|extent| extent.blob == id);
-    let versions: Vec<_> =
-        records.versions.iter().map(|(_, version)| version).filter(has).collect();
-    let current = versions.iter().filter(|version| version.state == VersionState::Current).count();
-    let condemned = versions.len() - current;
-    let uploads = records.uploads.iter().filter(|(_, upload)| upload.blob == id).count();
-    let queued = records.purging.iter().any(|(queued, _)| *queued == id);
-    let expected = match (uploads, current, condemned, queued) {
-        (1, 0, 0, false) => Some(BlobState::Open),
-        (0, 1.., _, false) => Some(BlobState::Live),
-        (0, 0, 1.., false) => Some(BlobState::Condemned),
-        (0, 0, 0, true) => Some(BlobState::Purging),
-        _ => None,
-    };
-    let refs = (blob.current_refs as usize, blob.condemned_refs as usize);
-    if expected != Some(blob.state) || refs != (current, condemned) {
-        contradictions.push(format!(
-            "blob {id} is {:?} with references {refs:?}: it has {uploads} uploads, {current} current and \
-             {condemned} condemned versions, queued to be erased: {queued}",
-            blob.state
-        ));
+        let end = blob.sizes.count(blob.length).unwrap_or(0);
+        let first = page.saturating_mul(PAGE_CHUNKS);
+        let expected = first..end.min(first.saturating_add(PAGE_CHUNKS));
+        if !self.chunks.keys().copied().eq(expected.clone()) {
+            let what =
+                format!("half visible: page {page} of blob {id} has not chunks {expected:?}");
+            found.contradiction(what, RESTORE);
+        }
+        for (index, entry) in &self.chunks {
+            if !fits(blob, *index, entry) {
+                let length = blob.length;
+                let what = format!(
+                    "half visible: chunk {index} of blob {id} of {length} bytes is {entry:?}"
+                );
+                found.contradiction(what, RESTORE);
+            }
+        }
+        Ok(())
     }
 }
 
-/// The manifest names every chunk, each with all its copies on nodes that were handed out.
-fn whole(records: &Records, id: BlobId, blob: &Blob, contradictions: &mut Vec<String>) {
-    let pages =
-        records.pages.range(PageKey { blob: id, page: 0 }..=PageKey { blob: id, page: u32::MAX });
-    let mut chunks = 0;
-    for (index, entry) in pages.flat_map(|(_, page)| &page.chunks) {
-        let expected = blob.sizes.length(*index, blob.length);
-        let nodes: BTreeSet<_> = entry.copies.iter().map(|copy| copy.node).collect();
-        let placed = nodes.is_subset(&blob.nodes) && nodes.len() == entry.copies.len();
-        if *index != chunks
-            || entry.length != expected
-            || nodes.len() < blob.copies as usize
-            || !placed
-        {
-            contradictions.push(format!(
-                "half visible: chunk {index} of blob {id} of {} bytes is {entry:?}",
-                blob.length
-            ));
+/// The chunk has its length, and all its copies on different nodes that were handed out.
+fn fits(blob: &Blob, index: ChunkIndex, entry: &ChunkEntry) -> bool {
+    let nodes: BTreeSet<_> = entry.copies.iter().map(|copy| copy.node).collect();
+    entry.length == blob.sizes.length(index, blob.length)
+        && nodes.len() >= blob.copies as usize
+        && nodes.len() == entry.copies.len()
+        && nodes.is_subset(&blob.nodes)
+}
+
+impl Judged for NodePage {
+    fn judge(
+        &self,
+        key: &NodePageKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let page: Option<Page> = record::get(read, &key.page)?;
+        let names = |entry: &ChunkEntry| entry.copies.iter().any(|copy| copy.node == key.node);
+        if !page.is_some_and(|page| page.chunks.values().any(names)) {
+            let PageKey { blob, page } = key.page;
+            let what = format!(
+                "the index of node {} names page {page} of blob {blob}, which does not name it",
+                key.node
+            );
+            found.dangling::<Self>(key, what);
         }
-        chunks += 1;
-    }
-    if blob.sizes.count(blob.length) != Some(chunks) {
-        contradictions
-            .push(format!("half visible: blob {id} of {} bytes has {chunks} chunks", blob.length));
+        Ok(())
     }
 }
 
-/// Pages have a blob, findings a copy, and the index of nodes names the pages that name them.
-fn index(records: &Records, contradictions: &mut Vec<String>) {
-    for (key, _) in records.purging.iter().filter(|(id, _)| !records.blobs.contains_key(id)) {
-        contradictions.push(format!("blob {key} waits to be erased, and there is none"));
-    }
-    let mut named = BTreeSet::new();
-    for (key, page) in &records.pages {
-        if !records.blobs.contains_key(&key.blob) {
-            contradictions.push(format!("a page is left of blob {}", key.blob));
+/// A finding is of a copy that is named; while a blob is being erased its findings go after its pages.
+impl Judged for Finding {
+    fn judge(
+        &self,
+        key: &FindingKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let blob: Option<Blob> = record::get(read, &key.chunk.blob)?;
+        if blob.is_some_and(|blob| blob.state == BlobState::Purging) {
+            return Ok(());
         }
-        let copies = page.chunks.values().flat_map(|entry| &entry.copies);
-        named.extend(copies.map(|copy| (copy.node, *key)));
-    }
-    let indexed: BTreeSet<_> =
-        records.node_pages.iter().map(|(NodePageKey { node, page }, _)| (*node, *page)).collect();
-    for (node, page) in named.symmetric_difference(&indexed) {
-        contradictions.push(format!("page {page:?} and the index of node {node} do not agree"));
-    }
-    for (key, _) in &records.findings {
-        let page = records.pages.get(&PageKey::of(key.chunk.blob, key.chunk.index));
-        let entry = page.and_then(|page| page.chunks.get(&key.chunk.index));
+        let page: Option<Page> = record::get(read, &PageKey::of(key.chunk.blob, key.chunk.index))?;
+        let entry = page.and_then(|mut page| page.chunks.remove(&key.chunk.index));
         if !entry.is_some_and(|entry| entry.copies.iter().any(|copy| copy.node == key.node)) {
-            contradictions
-                .push(format!("{} on {} was found bad, and is not named", key.chunk, key.node));
+            let what = format!("{} on {} was found bad, and is not named", key.chunk, key.node);
+            found.dangling::<Self>(key, what);
         }
+        Ok(())
     }
 }

@@ -1,16 +1,23 @@
 //! Limits: what accounts hold is within what they may.
 
 use cairn_core::quota::Account;
+use cairn_kv::Read;
 
-use super::Records;
+use crate::catalog::record;
+use crate::error::CatalogError;
 
-pub(super) fn over_limit(records: &Records) -> Vec<String> {
+pub(super) fn over_limit(read: &impl Read) -> Result<Vec<String>, CatalogError> {
     let over = |limit: Option<u64>, used: u64, reserved: u64| {
         limit.is_some_and(|limit| used.saturating_add(reserved) > limit)
     };
-    let accounts = records.accounts.iter().filter(|(_, Account { limits, used, reserved, .. })| {
-        over(limits.bytes, used.bytes, reserved.bytes)
+    let mut told = Vec::new();
+    record::each::<Account>(read, |scope, account| {
+        let Account { limits, used, reserved, .. } = account;
+        if over(limits.bytes, used.bytes, reserved.bytes)
             || over(limits.objects, used.objects, reserved.objects)
-    });
-    accounts.map(|(scope, account)| format!("{scope} is over its limit: {account:?}")).collect()
+        {
+            told.push(format!("{scope} is over its limit: {account:?}"));
+        }
+    })?;
+    Ok(told)
 }

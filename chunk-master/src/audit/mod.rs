@@ -1,34 +1,34 @@
 //! The audit: whether the catalog's records agree with each other.
 //!
 //! ```text
-//! one view ─► records of every table ─┬─► usage   accounts = sum over versions and uploads
-//!                                     ├─► names   heads, versions, condemned, uploads, alarms
-//!                                     └─► blobs   states and references, manifest pages, their index
+//! judge       names, blobs: each record beside those that it names, bounded
+//! references  who has each blob, what rings for each upload
+//! usage       accounts = sum over versions and uploads
 //! ```
 //!
-//! It reads the whole catalog and trusts no counter. It is for checks of a store that serves nobody, and for
-//! simulations: it is not bounded.
+//! It trusts no counter. [`audit`] does all of it in one view: for checks of a store that serves nobody, and for
+//! simulations; it is not bounded. `fsck` does the same in bounded steps beside the traffic.
 
 mod blobs;
+mod difference;
+mod judge;
 mod limits;
 mod names;
+pub(crate) mod references;
 pub(crate) mod usage;
 
-use std::collections::BTreeMap;
+use cairn_kv::{Kv, Read, Snapshot};
 
-use cairn_core::ids::BlobId;
-use cairn_core::quota::Account;
-use cairn_kv::{Kv, Snapshot};
+pub(crate) use difference::{Difference, Kind, Mend};
+pub(crate) use judge::Family;
 
+use self::references::{BlobOwners, Rings};
 use crate::MasterError;
-use crate::catalog::record::{self, Record};
+use crate::catalog::record;
 use crate::catalog::{
-    Alarm, AlarmKey, Blob, Condemned, CondemnedKey, Deletion, DeletionKey, Finding, FindingKey,
-    Finished, Head, HeadKey, NodePage, NodePageKey, Page, PageKey, PurgeQueued, Scope, Upload,
-    Version, VersionKey,
+    Alarm, Blob, Condemned, Deletion, Finished, PurgeQueued, Subject, Upload, Version,
 };
 use crate::error::{CatalogError, operation_error};
-use cairn_core::ids::UploadId;
 
 operation_error! {
     /// Why there is no audit.
@@ -52,58 +52,52 @@ pub struct Audit {
     pub purging: usize,
 }
 
-/// All records, as one view sees them.
-struct Records {
-    accounts: Vec<(Scope, Account)>,
-    heads: Vec<(HeadKey, Head)>,
-    versions: Vec<(VersionKey, Version)>,
-    condemned: Vec<(CondemnedKey, Condemned)>,
-    uploads: Vec<(UploadId, Upload)>,
-    finished: Vec<(UploadId, Finished)>,
-    deletions: Vec<(DeletionKey, Deletion)>,
-    alarms: Vec<(AlarmKey, Alarm)>,
-    blobs: BTreeMap<BlobId, Blob>,
-    purging: Vec<(BlobId, PurgeQueued)>,
-    pages: BTreeMap<PageKey, Page>,
-    node_pages: Vec<(NodePageKey, NodePage)>,
-    findings: Vec<(FindingKey, Finding)>,
-}
+/// Records judged in one step.
+const STEP: usize = 1000;
 
-fn every<R: Record>(view: &Snapshot<'_>) -> Result<Vec<(R::Key, R)>, CatalogError> {
-    record::scan(view as &Snapshot<'_>, &record::all::<R>(), usize::MAX)
-}
-
-impl Records {
-    fn read(view: &Snapshot<'_>) -> Result<Self, CatalogError> {
-        Ok(Self {
-            accounts: every(view)?,
-            heads: every(view)?,
-            versions: every(view)?,
-            condemned: every(view)?,
-            uploads: every(view)?,
-            finished: every(view)?,
-            deletions: every(view)?,
-            alarms: every(view)?,
-            blobs: every(view)?.into_iter().collect(),
-            purging: every(view)?,
-            pages: every(view)?.into_iter().collect(),
-            node_pages: every(view)?,
-            findings: every(view)?,
-        })
-    }
-
-    fn judge(&self) -> Audit {
-        let mut contradictions = Vec::new();
-        names::check(self, &mut contradictions);
-        blobs::check(self, &mut contradictions);
-        Audit {
-            contradictions,
-            over_limit: limits::over_limit(self),
-            open_uploads: self.uploads.len(),
-            condemned: self.condemned.len(),
-            purging: self.purging.len(),
+/// Judges every record. A disk that was replaced is no contradiction: it happens.
+fn judged(view: &impl Read, audit: &mut Audit) -> Result<(), CatalogError> {
+    for family in Family::ALL {
+        let mut after = None;
+        loop {
+            let look = family.look(view, after.as_ref(), STEP)?;
+            let found = look.differences.into_iter().map(|(_, difference)| difference);
+            let found = found.filter(|difference| difference.kind != Kind::ReplacedDisk);
+            audit.contradictions.extend(found.map(|difference| difference.what));
+            after = look.next;
+            if after.is_none() {
+                break;
+            }
         }
     }
+    Ok(())
+}
+
+/// Counts who has each blob, and what rings for each upload and kept answer: exactly one alarm.
+fn counted(view: &impl Read, audit: &mut Audit) -> Result<(), CatalogError> {
+    let (mut owners, mut rings) = (BlobOwners::default(), Rings::default());
+    record::each::<Blob>(view, |id, blob| owners.watch(id, blob))?;
+    record::each::<Version>(view, |_, version| owners.version(&version))?;
+    record::each::<Upload>(view, |id, upload| {
+        owners.upload(&upload);
+        rings.watch(Subject::Upload(id));
+        audit.open_uploads += 1;
+    })?;
+    record::each::<Finished>(view, |id, _| rings.watch(Subject::Upload(id)))?;
+    record::each::<Deletion>(view, |call, _| rings.watch(Subject::Deletion(call)))?;
+    record::each::<Alarm>(view, |key, alarm| rings.alarm(&key, &alarm))?;
+    record::each::<Condemned>(view, |_, _| audit.condemned += 1)?;
+    record::each::<PurgeQueued>(view, |_, _| audit.purging += 1)?;
+    for (id, (blob, owners)) in &owners.0 {
+        let refs = (u64::from(blob.current_refs), u64::from(blob.condemned_refs));
+        if !references::add_up(blob, owners) || refs != (owners.current, owners.condemned) {
+            audit.contradictions.push(references::told(*id, blob, owners));
+        }
+    }
+    for (subject, alarms) in rings.0.iter().filter(|(_, alarms)| **alarms != 1) {
+        audit.contradictions.push(format!("{subject:?} has {alarms} alarms"));
+    }
+    Ok(())
 }
 
 /// Audits the catalog in `kv`, all of it in one view.
@@ -112,10 +106,13 @@ impl Records {
 /// [`MasterError`] when the store cannot be read, or holds a record that is damaged.
 pub async fn audit(kv: &Kv) -> Result<Audit, MasterError> {
     let closure = |view: &Snapshot<'_>| -> Result<Audit, AuditError> {
-        let mut found = Records::read(view)?.judge();
+        let mut audit = Audit::default();
+        judged(view, &mut audit)?;
+        counted(view, &mut audit)?;
         let books = usage::audit(view)?.differences;
-        found.contradictions.extend(books.iter().map(ToString::to_string));
-        Ok(found)
+        audit.contradictions.extend(books.iter().map(ToString::to_string));
+        audit.over_limit = limits::over_limit(view)?;
+        Ok(audit)
     };
     kv.view(closure).await.map_err(MasterError::new("audit the catalog"))
 }

@@ -13,8 +13,6 @@ use cairn_kv::Read;
 use crate::catalog::{Scope, Upload, Version, VersionState, record};
 use crate::error::CatalogError;
 
-/// Records read in one step.
-const STEP: usize = 1000;
 /// Most differences that are told one by one.
 pub(crate) const MAX_DIFFERENCES: usize = 1000;
 
@@ -71,29 +69,63 @@ type Books = BTreeMap<(String, u8, String), (Scope, Sums)>;
 pub(crate) fn audit(read: &impl Read) -> Result<Audit, CatalogError> {
     let mut found = Audit::default();
     let mut books = Books::new();
-    each::<Version>(read, |_, version| {
+    record::each::<Version>(read, |_, version| {
         found.versions += 1;
-        let (bytes, bucket) = (version.info.length, &version.info.bucket);
-        add(&mut books, &version.principal, bucket, |sums| match version.state {
-            VersionState::Current => grow(&mut sums.used, bytes),
-            VersionState::Condemned { .. } => grow(&mut sums.condemned, bytes),
-        });
+        count_version(&mut books, &version);
     })?;
-    each::<Upload>(read, |_, upload| {
+    record::each::<Upload>(read, |_, upload| {
         found.uploads += 1;
-        add(&mut books, &upload.principal, &upload.bucket, |sums| {
-            grow(&mut sums.reserved, upload.reserved);
-        });
+        count_upload(&mut books, &upload);
     })?;
-    each::<Account>(read, |scope, account| {
+    record::each::<Account>(read, |scope, account| {
         found.accounts += 1;
         let (_, sums) = books.remove(&place(&scope)).unwrap_or((scope.clone(), Sums::default()));
-        compare(&mut found, &scope, account, sums);
+        compare(&mut found, &scope, &account, sums);
     })?;
     for (scope, sums) in books.into_values() {
         compare(&mut found, &scope, &Account::default(), sums);
     }
     Ok(found)
+}
+
+/// Most versions of a tenant, and most open uploads, that one transaction adds up.
+pub(crate) const MAX_RECOUNTED: usize = 10_000;
+
+/// What the records of one account add up to, limits as they are; absent when there are too many for one transaction.
+pub(crate) fn recount(read: &impl Read, scope: &Scope) -> Result<Option<Account>, CatalogError> {
+    let of_tenant = record::prefixed::<Version>(|parts| {
+        parts.text(scope.tenant().as_str());
+    });
+    let versions = record::scan::<Version>(read, &of_tenant, MAX_RECOUNTED + 1)?;
+    let uploads = record::scan::<Upload>(read, &record::all::<Upload>(), MAX_RECOUNTED + 1)?;
+    if versions.len().max(uploads.len()) > MAX_RECOUNTED {
+        return Ok(None);
+    }
+    let mut books = Books::new();
+    for (_, version) in &versions {
+        count_version(&mut books, version);
+    }
+    for (_, upload) in &uploads {
+        count_upload(&mut books, upload);
+    }
+    let (_, sums) = books.remove(&place(scope)).unwrap_or((scope.clone(), Sums::default()));
+    let Account { limits, .. } = record::get(read, scope)?.unwrap_or_default();
+    let Sums { used, reserved, condemned } = sums;
+    Ok(Some(Account { limits, used, reserved, condemned }))
+}
+
+fn count_version(books: &mut Books, version: &Version) {
+    let (bytes, bucket) = (version.info.length, &version.info.bucket);
+    add(books, &version.principal, bucket, |sums| match version.state {
+        VersionState::Current => grow(&mut sums.used, bytes),
+        VersionState::Condemned { .. } => grow(&mut sums.condemned, bytes),
+    });
+}
+
+fn count_upload(books: &mut Books, upload: &Upload) {
+    add(books, &upload.principal, &upload.bucket, |sums| {
+        grow(&mut sums.reserved, upload.reserved);
+    });
 }
 
 fn grow(pot: &mut Amount, bytes: u64) {
@@ -131,22 +163,6 @@ fn compare(found: &mut Audit, scope: &Scope, account: &Account, sums: Sums) {
             found.differences.push(Difference { scope: scope.clone(), pot, counted, summed });
         } else {
             found.more_differences += 1;
-        }
-    }
-}
-
-/// Shows every record of a kind, step by step.
-fn each<R: record::Record>(
-    read: &impl Read,
-    mut show: impl FnMut(R::Key, &R),
-) -> Result<(), CatalogError> {
-    let mut range = record::all::<R>();
-    loop {
-        let records = record::scan::<R>(read, &range, STEP)?;
-        let Some((last, _)) = records.last() else { return Ok(()) };
-        range = range.after(record::key_of::<R>(last));
-        for (key, record) in records {
-            show(key, &record);
         }
     }
 }

@@ -6,6 +6,7 @@ use cairn_kv::Txn;
 
 use super::show::Shown;
 use crate::catalog::{Bucket, BucketKey, Scope, Tenant, record};
+use crate::config::{Faults, SeededBug};
 use crate::error::{
     BucketDeleting, BucketExists, CatalogError, SettingRefused, TenantNotFound, operation_error,
 };
@@ -28,11 +29,12 @@ pub(crate) struct Create {
     pub(crate) settings: BucketSettings,
     pub(crate) defaults: ClusterDefaults,
     pub(crate) now_ms: u64,
+    pub(crate) faults: Faults,
 }
 
 /// Creates the bucket. While an older one of its name is being deleted, the name is taken.
 pub(crate) fn create(txn: &mut Txn<'_>, request: &Create) -> Result<Shown, CreateError> {
-    let Create { bucket: key, settings, defaults, now_ms } = request;
+    let Create { bucket: key, settings, defaults, now_ms, faults } = request;
     let name = || key.bucket.clone();
     if record::get::<Tenant>(txn, &key.tenant)?.is_none() {
         return Err(TenantNotFound(key.tenant.clone()).into());
@@ -40,6 +42,7 @@ pub(crate) fn create(txn: &mut Txn<'_>, request: &Create) -> Result<Shown, Creat
     match record::get::<Bucket>(txn, key)?.map(|bucket| bucket.state) {
         None => {}
         Some(BucketState::Live) => return Err(BucketExists(name()).into()),
+        Some(BucketState::Deleting) if faults.has(SeededBug::CreateWhileDeleting) => {}
         Some(BucketState::Deleting) => return Err(BucketDeleting(name()).into()),
     }
     let BucketSettings { policy, limits } = *settings;

@@ -11,7 +11,7 @@ use super::key::{KeyReader, KeyWriter};
 use super::record::{Malformed, Record, Table};
 
 /// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     Upload(UploadId),
     Deletion(DeletionKey),

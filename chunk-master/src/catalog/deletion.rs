@@ -11,7 +11,7 @@ use super::key::{KeyReader, KeyWriter};
 use super::record::{Malformed, Record, Table};
 
 /// The idempotency key of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DeletionKey(pub(crate) [u8; 16]);
 
 /// A deletion that was done.

@@ -175,14 +175,25 @@ pub(crate) fn must_get<R: Record>(read: &impl Read, key: &R::Key) -> Result<R, C
     get(read, key)?.ok_or_else(missing)
 }
 
+/// A record as it is stored: its key and its value.
+pub(crate) fn sealed<R: Record>(key: &R::Key, record: &R) -> (Bytes, Bytes) {
+    let key = key_of::<R>(key);
+    let value = seal(&key, &record.to_payload()).into();
+    (key, value)
+}
+
+/// Reads what is stored under a key of the record's table.
+pub(crate) fn read_entry<R: Record>(key: &[u8], value: &[u8]) -> Result<(R::Key, R), CatalogError> {
+    Ok((decode_key::<R>(key)?, decode::<R>(key, value)?))
+}
+
 /// Writes a record.
 pub(crate) fn put<R: Record>(
     txn: &mut Txn<'_>,
     key: &R::Key,
     record: &R,
 ) -> Result<(), AccessError> {
-    let key = key_of::<R>(key);
-    let value = seal(&key, &record.to_payload());
+    let (key, value) = sealed(key, record);
     txn.put(key, value)
 }
 
@@ -199,8 +210,27 @@ pub(crate) fn scan<R: Record>(
 ) -> Result<Vec<(R::Key, R)>, CatalogError> {
     read.scan(range, limit, Direction::Forward)?
         .iter()
-        .map(|(key, value)| Ok((decode_key::<R>(key)?, decode::<R>(key, value)?)))
+        .map(|(key, value)| read_entry::<R>(key, value))
         .collect()
+}
+
+/// Records read in one step of a walk over a whole table.
+const STEP: usize = 1000;
+
+/// Shows every record of a table, in key order. Not bounded: for audits.
+pub(crate) fn each<R: Record>(
+    read: &impl Read,
+    mut show: impl FnMut(R::Key, R),
+) -> Result<(), CatalogError> {
+    let mut range = all::<R>();
+    loop {
+        let records = scan::<R>(read, &range, STEP)?;
+        let Some((last, _)) = records.last() else { return Ok(()) };
+        range = range.after(key_of::<R>(last));
+        for (key, record) in records {
+            show(key, record);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -102,19 +102,21 @@ impl Peers {
         Ok(self.bounded(address, client.delete(request)).await?.deleted)
     }
 
-    /// A page of a node's inventory, and whether there is more.
+    /// A page of a node's inventory: chunks in order with their lengths, and whether there is more.
     pub(crate) async fn inventory(
         &self,
         address: &str,
         after: Option<ChunkId>,
-    ) -> Result<(Vec<ChunkId>, bool), Unreached> {
+    ) -> Result<(Vec<(ChunkId, u64)>, bool), Unreached> {
         let mut client = self.client(address)?;
         let request = ListStoredChunksRequest {
             after: after.map(Into::into),
             ..ListStoredChunksRequest::default()
         };
         let answer = self.bounded(address, client.list(request)).await?;
-        let chunk = |stored: v1::StoredChunk| convert::chunk_id(stored.chunk);
+        let chunk = |stored: v1::StoredChunk| -> Result<_, InvalidField> {
+            Ok((convert::chunk_id(stored.chunk)?, stored.length))
+        };
         let chunks = answer.chunks.into_iter().map(chunk);
         Ok((chunks.collect::<Result<_, _>>()?, answer.more))
     }

@@ -118,8 +118,8 @@ pub(crate) fn wait_until(
     enqueue(txn, &BucketCondemnedKey { until_ms, ..key.clone() })
 }
 
-/// Ends a condemned version's wait: its record goes, and blobs that nothing else has are to be erased.
-pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<(), CatalogError> {
+/// Ends a condemned version's wait: its record goes, and blobs that nothing else has are to be erased. Its length.
+pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<u64, CatalogError> {
     let version_key = VersionKey { tenant: key.tenant.clone(), version: key.version };
     let version: Version = record::must_get(txn, &version_key)?;
     let bucket = BucketKey { tenant: key.tenant.clone(), bucket: version.info.bucket.clone() };
@@ -139,5 +139,5 @@ pub(crate) fn purge(txn: &mut Txn<'_>, key: &CondemnedKey) -> Result<(), Catalog
         }
         record::put(txn, &extent.blob, &blob)?;
     }
-    Ok(())
+    Ok(version.info.length)
 }

@@ -12,6 +12,7 @@ use crate::bucket::{self, NoBucket};
 use crate::catalog::{
     Blob, BucketCondemnedKey, BucketKey, Version, VersionKey, VersionState, record,
 };
+use crate::config::{Faults, SeededBug};
 use crate::error::{CatalogError, NameTaken, VersionNotCondemned, operation_error};
 
 operation_error! {
@@ -31,6 +32,7 @@ pub(crate) fn undelete(
     txn: &mut Txn<'_>,
     tenant: &TenantId,
     id: VersionId,
+    faults: Faults,
 ) -> Result<ObjectInfo, UndeleteError> {
     let key = VersionKey { tenant: tenant.clone(), version: id };
     let mut version: Version = record::get(txn, &key)?.ok_or(VersionNotCondemned(id))?;
@@ -56,7 +58,9 @@ pub(crate) fn undelete(
         record::put(txn, &extent.blob, &blob)?;
     }
     let waiting = BucketCondemnedKey { bucket: name.clone(), until_ms, version: id };
-    condemn::dequeue(txn, &waiting)?;
+    if !faults.has(SeededBug::UndeleteKeepsWaiting) {
+        condemn::dequeue(txn, &waiting)?;
+    }
     version.state = VersionState::Current;
     record::put(txn, &key, &version)?;
     head::point(txn, &name, bucket, &info)?;

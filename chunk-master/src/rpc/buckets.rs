@@ -48,6 +48,7 @@ pub(super) async fn make_bucket(
             settings: convert::bucket_settings(request.settings)?,
             defaults: master.defaults(),
             now_ms: master.time.wall_ms(),
+            faults: master.config.faults(),
         })
     };
     let request = parse(request).map_err(|field| invalid(&field))?;
@@ -136,7 +137,8 @@ pub(super) async fn remove_bucket(
 ) -> Result<RemoveBucketResponse, Status> {
     let with_contents = request.with_contents;
     let parsed = caller(request.caller).and_then(|(principal, _)| {
-        Ok(Delete { bucket: bucket_key(&principal, &request.bucket)?, with_contents })
+        let bucket = bucket_key(&principal, &request.bucket)?;
+        Ok(Delete { bucket, with_contents, faults: master.config.faults() })
     });
     let request = parsed.map_err(|field| invalid(&field))?;
     let name = request.bucket.bucket.clone();

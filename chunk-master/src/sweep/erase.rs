@@ -33,6 +33,10 @@ const FINDINGS_PER_STEP: usize = 1000;
 #[derive(Debug)]
 struct Doomed {
     id: BlobId,
+    /// The blob is Purging, or gone: else its place in the queue contradicts it.
+    purging: bool,
+    /// Bytes of content; 0 when it never became a version.
+    length: u64,
     nodes: BTreeSet<NodeId>,
     /// Those of the nodes that the catalog does not have any more: gone for good.
     gone: BTreeSet<NodeId>,
@@ -53,9 +57,10 @@ pub(super) async fn run(
         after = Some(last.id);
         let directory = master.nodes.directory();
         let erased = group.iter().map(|blob| erase(master, &directory, blob));
-        for gone in join_all(erased).await {
+        for (blob, gone) in group.iter().zip(join_all(erased).await) {
             if gone? {
                 report.blobs_erased += 1;
+                master.sweeper.erased(master.clock.monotonic(), blob.length);
             } else {
                 report.blobs_waiting += 1;
             }
@@ -65,6 +70,7 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// The next blobs of the queue. That a blob is queued is not enough: only one that is Purging loses its chunks.
 fn queued(read: &impl Read, after: Option<BlobId>) -> Result<Vec<Doomed>, SweepError> {
     let mut range = record::all::<PurgeQueued>();
     if let Some(after) = after {
@@ -72,20 +78,27 @@ fn queued(read: &impl Read, after: Option<BlobId>) -> Result<Vec<Doomed>, SweepE
     }
     let mut group = Vec::new();
     for (id, _) in record::scan::<PurgeQueued>(read, &range, BLOBS_AT_A_TIME)? {
-        let blob: Blob = record::must_get(read, &id)?;
+        let blob = record::get::<Blob>(read, &id)?;
+        let purging = blob.as_ref().is_none_or(|blob| blob.state == BlobState::Purging);
+        let length = blob.as_ref().map_or(0, |blob| blob.length);
+        let nodes = blob.map(|blob| blob.nodes).unwrap_or_default();
         let mut gone = BTreeSet::new();
-        for node in &blob.nodes {
+        for node in &nodes {
             if record::get::<NodeRecord>(read, node)?.is_none() {
                 gone.insert(*node);
             }
         }
-        group.push(Doomed { id, nodes: blob.nodes, gone });
+        group.push(Doomed { id, purging, length, nodes, gone });
     }
     Ok(group)
 }
 
 /// Erases one blob as far as its nodes answer; true when it is gone.
 async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<bool, PassError> {
+    if !blob.purging {
+        tracing::error!(target: "cairn", blob = %blob.id, "queued to be erased, and not to be: run cairn admin fsck");
+        return Ok(false);
+    }
     let mut clean = blob.gone.clone();
     for &node in blob.nodes.difference(&blob.gone) {
         if erase_on(master, directory, node, blob.id).await {
@@ -154,11 +167,9 @@ fn forget(
         record::delete::<PurgeQueued>(txn, &id)?;
         return Ok(Forgotten::All);
     };
-    debug_assert!(
-        blob.state == BlobState::Purging,
-        "blob {id} is forgotten while it is {:?}",
-        blob.state
-    );
+    if blob.state != BlobState::Purging {
+        return Ok(Forgotten::Waits);
+    }
     blob.nodes.retain(|node| !clean.contains(node));
     let waits = !blob.nodes.is_empty();
     if waits || !(forget_pages(txn, id)? && forget_findings(txn, id)?) {

@@ -4,6 +4,7 @@
 //! expire    alarms that ring ─────► uploads aborted, kept answers removed
 //! buckets   Deleting ─────────────► uploads aborted, files condemned; the bucket gone when nothing is left
 //! purge     condemned long enough ─► version gone, its blobs Purging
+//! early     room is short ────────► as purge, before the wait is over
 //! erase     purge queue ──────────► Chunks.Delete on every node of the blob ─► blob gone
 //! orphans   a node's inventory ───► chunks whose blob is absent or Purging, deleted
 //! ```
@@ -11,15 +12,21 @@
 //! Each phase plans in a view or transaction over the catalog and then carries out what is irreversible
 //! already, so a pass can stop or repeat anywhere. Batches are bounded, and nothing is locked while a node
 //! is asked. One pass runs at a time.
+//!
+//! Only how long a version waits depends on the wall clock. When that has jumped against steady time, nothing is purged
+//! until it is set right or the master restarts; the other phases count steady time, or carry out what is final.
 
 mod buckets;
+mod early;
 mod erase;
 mod expire;
-mod orphans;
+pub(crate) mod orphans;
 mod purge;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_kv::{Snapshot, TransactError, ViewError};
@@ -63,6 +70,8 @@ pub struct SweepReport {
     pub uploads_expired: u64,
     /// Condemned versions whose wait was over.
     pub versions_purged: u64,
+    /// Condemned versions purged before their wait was over, because room was short.
+    pub versions_purged_early: u64,
     /// Blobs erased from all their nodes.
     pub blobs_erased: u64,
     /// Blobs that wait for a node that cannot be reached.
@@ -79,16 +88,35 @@ pub(crate) struct Sweeper {
     turn: Semaphore,
     /// How far each node's inventory was walked.
     cursors: Mutex<BTreeMap<NodeId, ChunkId>>,
+    /// What was erased that nodes may not have reported yet.
+    erased: Mutex<early::Erased>,
+    /// The wall clock has jumped, and it was said.
+    stopped: AtomicBool,
 }
 
 impl Sweeper {
     pub(crate) fn new() -> Self {
-        Self { turn: Semaphore::new(1), cursors: Mutex::default() }
+        Self {
+            turn: Semaphore::new(1),
+            cursors: Mutex::default(),
+            erased: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        }
     }
 
     fn cursor(&self, node: NodeId) -> Option<ChunkId> {
         let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         cursors.get(&node).copied()
+    }
+
+    /// A blob of `bytes` is off its nodes.
+    fn erased(&self, now: Duration, bytes: u64) {
+        self.erased.lock().unwrap_or_else(PoisonError::into_inner).note(now, bytes);
+    }
+
+    /// Bytes erased since then.
+    fn erased_since(&self, since: Duration) -> u64 {
+        self.erased.lock().unwrap_or_else(PoisonError::into_inner).since(since)
     }
 
     fn set_cursor(&self, node: NodeId, cursor: Option<ChunkId>) {
@@ -132,16 +160,31 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
     }
     expire::run(master, effort, &mut report).await?;
     buckets::run(master, effort, &mut report).await?;
-    let jump = master.time.jump();
-    master.metrics.clock_jumped(jump);
-    if jump > master.config.clock_tolerance {
-        tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: purges wait");
+    if may_purge(master) {
+        purge::run(master, effort, &mut report).await?;
+        early::run(master, effort, &mut report).await?;
     }
-    purge::run(master, effort, &mut report).await?;
     erase::run(master, effort, &mut report).await?;
     orphans::run(master, effort, &mut report).await?;
     master.metrics.swept(&report, master.time.wall_ms());
     Ok(report)
+}
+
+/// False while the wall clock is too far from steady time; said when it begins and when it ends.
+fn may_purge(master: &Master) -> bool {
+    let jump = master.time.jump();
+    let stops = jump > master.config.clock_tolerance;
+    master.metrics.clock_jumped(jump, stops);
+    match (master.sweeper.stopped.swap(stops, Ordering::Relaxed), stops) {
+        (false, true) => {
+            tracing::warn!(target: "cairn", ?jump, "the wall clock jumped: nothing is purged until it is set right, or the master restarts");
+        }
+        (true, false) => {
+            tracing::info!(target: "cairn", "the wall clock is right again: purges go on")
+        }
+        _ => {}
+    }
+    !stops
 }
 
 /// Whether the catalog was restored and may be older than what nodes hold: then it does not know what is over.

@@ -20,6 +20,7 @@ use cairn_kv::Read;
 use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{Blob, Page, PageKey, record};
 use crate::config::{Faults, SeededBug};
+use crate::error::CatalogError;
 use crate::master::Master;
 use crate::nodes::NodeView;
 
@@ -56,6 +57,7 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
                 break;
             }
         };
+        let chunks: Vec<_> = chunks.into_iter().map(|(chunk, _)| chunk).collect();
         let last = chunks.last().copied();
         let holder = node.node;
         let faults = master.config.faults();
@@ -83,6 +85,29 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
     Ok(deleted)
 }
 
+/// What the catalog says of a chunk that a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Named, or of a blob that is being written or waits.
+    Claimed,
+    /// Its blob is being erased from this node.
+    Leaving,
+    /// Its blob is not there, or is being erased without this node.
+    Orphan,
+    /// Its blob is Live, and does not name this copy.
+    Stray,
+}
+
+/// The verdicts on chunks that `node` holds: whatever is not claimed may be deleted, now and for ever.
+pub(crate) fn verdicts(
+    read: &impl Read,
+    node: NodeId,
+    chunks: &[ChunkId],
+) -> Result<Vec<(ChunkId, Verdict)>, CatalogError> {
+    let mut claims = Claims::new(read, node, Faults::default());
+    chunks.iter().map(|chunk| Ok((*chunk, claims.verdict(*chunk)?))).collect()
+}
+
 /// Of the chunks that `node` holds, those that nobody has a claim on.
 fn judge(
     read: &impl Read,
@@ -90,11 +115,10 @@ fn judge(
     chunks: &[ChunkId],
     faults: Faults,
 ) -> Result<Vec<ChunkId>, SweepError> {
-    let (states, pages) = (BTreeMap::new(), BTreeMap::new());
-    let mut claims = Claims { read, node, states, pages, faults };
+    let mut claims = Claims::new(read, node, faults);
     let mut orphans = Vec::new();
     for chunk in chunks {
-        if !claims.has(*chunk)? {
+        if claims.verdict(*chunk)? != Verdict::Claimed {
             orphans.push(*chunk);
         }
     }
@@ -105,32 +129,42 @@ fn judge(
 struct Claims<'a, R> {
     read: &'a R,
     node: NodeId,
-    states: BTreeMap<BlobId, Option<BlobState>>,
+    /// State of each blob, and whether the node was handed out for it.
+    blobs: BTreeMap<BlobId, Option<(BlobState, bool)>>,
     pages: BTreeMap<PageKey, Option<Page>>,
     faults: Faults,
 }
 
-impl<R: Read> Claims<'_, R> {
-    fn has(&mut self, chunk: ChunkId) -> Result<bool, SweepError> {
-        Ok(match self.state(chunk.blob)? {
-            None | Some(BlobState::Purging) => false,
-            Some(BlobState::Live) => self.names(chunk)?,
-            Some(BlobState::Open) => !self.faults.has(SeededBug::SweepOpenBlobs),
-            Some(BlobState::Condemned) => true,
+impl<'a, R: Read> Claims<'a, R> {
+    fn new(read: &'a R, node: NodeId, faults: Faults) -> Self {
+        Self { read, node, blobs: BTreeMap::new(), pages: BTreeMap::new(), faults }
+    }
+
+    fn verdict(&mut self, chunk: ChunkId) -> Result<Verdict, CatalogError> {
+        Ok(match self.blob(chunk.blob)? {
+            None | Some((BlobState::Purging, false)) => Verdict::Orphan,
+            Some((BlobState::Purging, true)) => Verdict::Leaving,
+            Some((BlobState::Live, _)) if self.names(chunk)? => Verdict::Claimed,
+            Some((BlobState::Live, _)) => Verdict::Stray,
+            Some((BlobState::Open, _)) if self.faults.has(SeededBug::SweepOpenBlobs) => {
+                Verdict::Orphan
+            }
+            Some((BlobState::Open | BlobState::Condemned, _)) => Verdict::Claimed,
         })
     }
 
-    fn state(&mut self, blob: BlobId) -> Result<Option<BlobState>, SweepError> {
-        if let Some(known) = self.states.get(&blob) {
+    fn blob(&mut self, id: BlobId) -> Result<Option<(BlobState, bool)>, CatalogError> {
+        if let Some(known) = self.blobs.get(&id) {
             return Ok(*known);
         }
-        let state = record::get::<Blob>(self.read, &blob)?.map(|blob| blob.state);
-        self.states.insert(blob, state);
-        Ok(state)
+        let blob = record::get::<Blob>(self.read, &id)?;
+        let known = blob.map(|blob| (blob.state, blob.nodes.contains(&self.node)));
+        self.blobs.insert(id, known);
+        Ok(known)
     }
 
     /// Whether the manifest names the copy.
-    fn names(&mut self, chunk: ChunkId) -> Result<bool, SweepError> {
+    fn names(&mut self, chunk: ChunkId) -> Result<bool, CatalogError> {
         let key = PageKey::of(chunk.blob, chunk.index);
         if !self.pages.contains_key(&key) {
             self.pages.insert(key, record::get::<Page>(self.read, &key)?);

@@ -9,7 +9,7 @@ use crate::master::Master;
 use crate::object::{condemn, reads};
 
 /// Versions of one transaction.
-const VERSIONS_PER_STEP: usize = 32;
+pub(super) const VERSIONS_PER_STEP: usize = 32;
 /// Versions that are looked at for those that nobody reads.
 const VERSIONS_PER_LOOK: usize = 256;
 /// Steps of a bounded pass.
@@ -17,12 +17,25 @@ const STEPS: usize = 32;
 
 /// The times that decide.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+pub(super) struct Plan {
     /// Waits that ended then or before are over.
-    until_ms: u64,
+    pub(super) until_ms: u64,
     /// Read leases that ended then or before are over, in steady time.
     now_ms: u64,
     ignores_readers: bool,
+}
+
+impl Plan {
+    /// The times of now; none while somebody may read of whom the catalog does not tell: who read before a restart may
+    /// go on, whatever the wall has done meanwhile.
+    pub(super) fn now(master: &Master) -> Option<Self> {
+        let knows_readers = master.time.awake_ms() >= millis(master.config.least_wait());
+        knows_readers.then(|| Self {
+            until_ms: master.time.earlier_ms(),
+            now_ms: master.time.steady_ms(),
+            ignores_readers: master.config.faults().has(SeededBug::PurgeIgnoresReaders),
+        })
+    }
 }
 
 pub(super) async fn run(
@@ -30,15 +43,7 @@ pub(super) async fn run(
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
-    // Who read before a restart may go on, whatever the wall has done meanwhile.
-    if master.time.awake_ms() < millis(master.config.least_wait()) {
-        return Ok(());
-    }
-    let plan = Plan {
-        until_ms: master.time.earlier_ms(),
-        now_ms: master.time.steady_ms(),
-        ignores_readers: master.config.faults().has(SeededBug::PurgeIgnoresReaders),
-    };
+    let Some(plan) = Plan::now(master) else { return Ok(()) };
     let mut steps = 0;
     while !effort.is_enough(steps, STEPS) {
         // A look first: a transaction that is synced costs the store a flush.
@@ -46,13 +51,30 @@ pub(super) async fn run(
         if due.is_empty() {
             break;
         }
-        let closure = move |txn: &mut Txn<'_>| step(txn, &due, plan);
-        let purged = master.kv.transact(Durability::Synced, closure).await?;
-        tracing::info!(target: "cairn", versions = purged, "versions purged");
-        report.versions_purged += purged;
+        report.versions_purged += carry_out(master, due, plan).await?.versions;
         steps += 1;
     }
     Ok(())
+}
+
+/// What a step purged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Purged {
+    pub(super) versions: u64,
+    /// Bytes of content.
+    pub(super) bytes: u64,
+}
+
+/// Purges in one transaction those that may go still.
+pub(super) async fn carry_out(
+    master: &Master,
+    due: Vec<CondemnedKey>,
+    plan: Plan,
+) -> Result<Purged, PassError> {
+    let closure = move |txn: &mut Txn<'_>| step(txn, &due, plan);
+    let purged = master.kv.transact(Durability::Synced, closure).await?;
+    tracing::info!(target: "cairn", versions = purged.versions, "versions purged");
+    Ok(purged)
 }
 
 /// The versions whose wait ended first, of those that nobody reads.
@@ -75,18 +97,19 @@ fn unread(read: &impl Read, plan: Plan) -> Result<Vec<CondemnedKey>, SweepError>
 }
 
 /// Purges those that may go still: one may have come back since the look, or found a reader.
-fn step(txn: &mut Txn<'_>, due: &[CondemnedKey], plan: Plan) -> Result<u64, SweepError> {
-    let mut purged = 0;
+fn step(txn: &mut Txn<'_>, due: &[CondemnedKey], plan: Plan) -> Result<Purged, SweepError> {
+    let mut purged = Purged::default();
     for key in due {
         if record::get::<Condemned>(txn, key)?.is_some() && may_go(txn, key, plan)? {
-            condemn::purge(txn, key)?;
-            purged += 1;
+            purged.bytes = purged.bytes.saturating_add(condemn::purge(txn, key)?);
+            purged.versions += 1;
         }
     }
     Ok(purged)
 }
 
-fn may_go(read: &impl Read, key: &CondemnedKey, plan: Plan) -> Result<bool, SweepError> {
+/// Whether nobody reads it.
+pub(super) fn may_go(read: &impl Read, key: &CondemnedKey, plan: Plan) -> Result<bool, SweepError> {
     let CondemnedKey { tenant, version, .. } = key.clone();
     let key = VersionKey { tenant, version };
     Ok(plan.ignores_readers || !reads::is_read(read, &key, plan.now_ms)?)

@@ -1,13 +1,13 @@
 //! A master with nodes in memory, reached through the generated clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_chunk_master::{ChunkMaster, Config, Seams, build};
+use cairn_chunk_master::{ChunkMaster, Config, MasterError, Seams, build};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_kv::Kv;
@@ -23,13 +23,19 @@ use uuid::Uuid;
 
 pub(crate) const CHUNK: u64 = 1024;
 const LIVES_APART: Duration = Duration::from_secs(5 * 60 * 60);
+/// Bytes that a node may hold.
+pub(crate) const CAPACITY: u64 = 1 << 40;
 const MASTER: &str = "http://master:1";
 
 /// What a node holds, and whether it answers.
 #[derive(Debug, Default)]
 pub(crate) struct NodeState {
     pub(crate) chunks: BTreeSet<ChunkId>,
+    /// Those of them that are not one byte long.
+    pub(crate) lengths: BTreeMap<ChunkId, u64>,
     pub(crate) cut_off: bool,
+    /// How full it says that it is.
+    pub(crate) used: u64,
 }
 
 /// A storage node of the tests: names of chunks, no bytes.
@@ -98,7 +104,10 @@ impl Chunks for FakeNode {
         let state = self.answers()?;
         let after = request.into_inner().after.map(|c| ChunkId::try_from(c).unwrap());
         let rest = state.chunks.iter().filter(|c| after.is_none_or(|after| **c > after));
-        let stored = |c: &ChunkId| v1::StoredChunk { chunk: Some((*c).into()), length: 1 };
+        let stored = |c: &ChunkId| v1::StoredChunk {
+            chunk: Some((*c).into()),
+            length: state.lengths.get(c).copied().unwrap_or(1),
+        };
         let chunks: Vec<_> = rest.clone().take(PAGE).map(stored).collect();
         let more = rest.count() > PAGE;
         Ok(Response::new(v1::ListStoredChunksResponse { chunks, more }))
@@ -130,7 +139,7 @@ pub(crate) fn id(uuid: Uuid) -> Bytes {
 }
 
 /// A master, its nodes, and clients of both its services.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cluster {
     pub(crate) master: ChunkMaster,
     pub(crate) client: MasterClient<PeerChannel>,
@@ -138,8 +147,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<FakeNode>,
     pub(crate) dial: Arc<LocalDial>,
     pub(crate) kv: Kv,
-    /// How far the wall clock has jumped ahead, in seconds.
-    pub(crate) jump_s: Arc<AtomicU64>,
+    /// How far the wall clock has jumped ahead, in seconds; back when negative.
+    pub(crate) jump_s: Arc<AtomicI64>,
     ids: u128,
 }
 
@@ -173,9 +182,19 @@ impl Cluster {
     /// A master that starts on a store which may hold something. Each life draws ids of its own, and begins with the
     /// wall hours ahead of where the one before it began.
     pub(crate) async fn on(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
+        Self::try_on(config, kv, dial, life).await.unwrap()
+    }
+
+    /// As [`Self::on`], for stores that may fail.
+    pub(crate) async fn try_on(
+        config: Config,
+        kv: Kv,
+        dial: Arc<LocalDial>,
+        life: u32,
+    ) -> Result<Self, MasterError> {
         let cluster = Self::put_together(config, kv, dial, life);
-        cluster.master.start().await.unwrap();
-        cluster
+        cluster.master.start().await?;
+        Ok(cluster)
     }
 
     /// A master that answers calls and does nothing by itself.
@@ -186,12 +205,16 @@ impl Cluster {
     }
 
     fn put_together(config: Config, kv: Kv, dial: Arc<LocalDial>, life: u32) -> Self {
-        let jump_s = Arc::new(AtomicU64::new(0));
+        let jump_s = Arc::new(AtomicI64::new(0));
         let time = Clock::system();
         let epoch = Duration::from_secs(1_700_000_000) + LIVES_APART * life;
         let clock = Clock::with_wall({
             let jump_s = jump_s.clone();
-            move || epoch + time.monotonic() + Duration::from_secs(jump_s.load(Ordering::Relaxed))
+            move || {
+                let (steady, jump) = (epoch + time.monotonic(), jump_s.load(Ordering::Relaxed));
+                let by = Duration::from_secs(jump.unsigned_abs());
+                if jump < 0 { steady.saturating_sub(by) } else { steady + by }
+            }
         });
         let spawner = Spawner::current();
         let seams = Seams {
@@ -206,19 +229,23 @@ impl Cluster {
         let channel = dial.dial(MASTER).unwrap();
         let client = MasterClient::new(channel.clone());
         let admin = AdminClient::new(channel);
-        Self {
-            master,
-            client,
-            admin,
-            nodes: Vec::new(),
-            dial,
-            kv,
-            jump_s,
-            ids: u128::from(life) * 1_000_000,
-        }
+        let ids = u128::from(life) * 1_000_000;
+        Self { master, client, admin, nodes: Vec::new(), dial, kv, jump_s, ids }
+    }
+
+    /// Another client of the same master, which draws ids of its own: `number` is from 1 on.
+    pub(crate) fn another(&self, number: u32) -> Self {
+        Self { ids: self.ids + (u128::from(number) << 64), ..self.clone() }
     }
 
     pub(crate) async fn add_node(&mut self, zone: &str) {
+        self.know_node(zone);
+        self.register(self.nodes.len() - 1).await.unwrap();
+        self.beat(self.nodes.len() - 1).await.unwrap();
+    }
+
+    /// Adds a node that runs, and that the master does not know.
+    pub(crate) fn know_node(&mut self, zone: &str) {
         let n = self.nodes.len() as u128 + 1;
         let node = FakeNode {
             id: Uuid::from_u128(n),
@@ -230,12 +257,15 @@ impl Cluster {
         let routes = Routes::new(ChunksServer::new(node.clone())).into_axum_router();
         self.dial.add(node.address.as_str(), routes, Spawner::current());
         self.nodes.push(node);
-        self.register(self.nodes.len() - 1).await.unwrap();
-        self.beat(self.nodes.len() - 1).await.unwrap();
     }
 
     pub(crate) fn status() -> v1::NodeStatus {
-        v1::NodeStatus { capacity: 1 << 40, used: 0, chunks: 0, open_writes: 0 }
+        v1::NodeStatus { capacity: CAPACITY, used: 0, chunks: 0, open_writes: 0 }
+    }
+
+    /// What a node says of itself in a heartbeat.
+    fn status_of(node: &FakeNode) -> v1::NodeStatus {
+        v1::NodeStatus { used: node.state.lock().unwrap().used, ..Self::status() }
     }
 
     pub(crate) async fn register(&mut self, n: usize) -> Result<(), RemoteError> {
@@ -274,7 +304,7 @@ impl Cluster {
         let request = v1::HeartbeatRequest {
             node_id: id(node.id),
             disk: id(node.disk),
-            status: Some(Self::status()),
+            status: Some(Self::status_of(node)),
         };
         Ok(self.client.heartbeat(request).await.map(drop)?)
     }
@@ -366,7 +396,9 @@ impl Cluster {
         let blob = BlobId::from_slice(&upload.blob).unwrap();
         let copy = |n: &usize| {
             let node = &self.nodes[*n];
-            node.state.lock().unwrap().chunks.insert(ChunkId::new(blob, index));
+            let mut state = node.state.lock().unwrap();
+            state.chunks.insert(ChunkId::new(blob, index));
+            state.lengths.insert(ChunkId::new(blob, index), length);
             v1::CopyReceipt { node_id: id(node.id), disk: id(node.disk) }
         };
         let copies = nodes.iter().map(copy).collect();
@@ -537,6 +569,11 @@ impl Cluster {
 
     pub(crate) async fn sweep(&mut self) -> v1::SweepResponse {
         self.admin.sweep(v1::SweepRequest {}).await.unwrap().into_inner()
+    }
+
+    /// What the audit of the whole catalog finds.
+    pub(crate) async fn audited(&self) -> Vec<String> {
+        cairn_chunk_master::audit(&self.kv).await.unwrap().contradictions
     }
 
     /// The accounts of tenant, user and bucket.

@@ -154,19 +154,86 @@ async fn bounded_passes_walk_the_inventory_from_where_the_last_one_ended() {
     assert!(cluster.locate("a", Bytes::new(), 0).await.is_ok());
 }
 
+/// Jumps of the wall in seconds, both ways, that are more than is borne.
+const JUMPS_S: [i64; 3] = [10 * 24 * 60 * 60, 11 * 60, -11 * 60];
+
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_ends_no_wait_and_no_lease() {
-    let mut cluster = Cluster::small().await;
-    cluster.put("a", CHUNK).await.unwrap();
-    cluster.delete("a").await.unwrap();
-    let open = cluster.begin("b", Some(1)).await.unwrap();
-    cluster.jump_s.store(10 * DAY.as_secs(), Ordering::Relaxed);
-    assert_eq!(cluster.sweep().await, v1::SweepResponse::default());
-    cluster.write(&open, 1).await.unwrap();
-    cluster.commit(&open, 1).await.unwrap();
-    cluster.jump_s.store(0, Ordering::Relaxed);
-    cluster.pass_time(DAY).await;
-    assert_eq!(cluster.sweep().await.versions_purged, 1);
+    for jump_s in JUMPS_S {
+        let mut cluster = Cluster::small().await;
+        cluster.put("a", CHUNK).await.unwrap();
+        cluster.delete("a").await.unwrap();
+        let open = cluster.begin("b", Some(1)).await.unwrap();
+        cluster.jump_s.store(jump_s, Ordering::Relaxed);
+        assert_eq!(cluster.sweep().await, v1::SweepResponse::default());
+        cluster.write(&open, 1).await.unwrap();
+        cluster.commit(&open, 1).await.unwrap();
+        cluster.jump_s.store(0, Ordering::Relaxed);
+        cluster.pass_time(DAY).await;
+        assert_eq!(cluster.sweep().await.versions_purged, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumped_stops_purges_and_is_told_until_it_is_right_again() {
+    for jump_s in JUMPS_S {
+        let mut cluster = Cluster::small().await;
+        let upload = cluster.put("a", CHUNK).await.unwrap();
+        cluster.delete("a").await.unwrap();
+        let aborted = cluster.begin("b", Some(CHUNK)).await.unwrap();
+        cluster.write(&aborted, CHUNK).await.unwrap();
+        cluster.abort(&aborted).await.unwrap();
+        cluster.pass_time(20 * DAY).await;
+        cluster.jump_s.store(jump_s, Ordering::Relaxed);
+        let report = cluster.sweep().await;
+        assert_eq!(
+            (report.versions_purged, report.blobs_erased),
+            (0, 1),
+            "{jump_s} s: what is final goes on"
+        );
+        assert_eq!(held(&cluster, &upload), 2);
+        let shown = format!("cairn_master_clock_jump_seconds {}.0", jump_s.unsigned_abs());
+        assert_shown(&cluster, &[&shown, "cairn_master_purges_stopped 1"]);
+        cluster.jump_s.store(0, Ordering::Relaxed);
+        assert_eq!(cluster.sweep().await.versions_purged, 1, "{jump_s} s");
+        assert_shown(&cluster, &["cairn_master_purges_stopped 0"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_step_of_the_wall_clock_stops_nothing_and_ends_no_wait_early() {
+    for (jump_s, purged_before, purged_after) in [(9 * 60, 0, 1), (-9 * 60, 0, 0)] {
+        let mut cluster = Cluster::small().await;
+        cluster.put("a", CHUNK).await.unwrap();
+        cluster.delete("a").await.unwrap();
+        cluster.jump_s.store(jump_s, Ordering::Relaxed);
+        cluster.pass_time(DAY - Duration::from_secs(5)).await;
+        assert_eq!(cluster.sweep().await.versions_purged, purged_before, "{jump_s} s");
+        cluster.pass_time(Duration::from_secs(5)).await;
+        assert_eq!(
+            cluster.sweep().await.versions_purged,
+            purged_after,
+            "{jump_s} s: the slower of the two"
+        );
+        cluster.pass_time(Duration::from_secs(9 * 60)).await;
+        assert_eq!(cluster.sweep().await.versions_purged, 1 - purged_after, "{jump_s} s");
+    }
+}
+
+/// What is condemned while the wall is ahead waits longer, never shorter.
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_under_a_wrong_clock_waits_its_whole_time() {
+    for jump_s in JUMPS_S {
+        let mut cluster = Cluster::small().await;
+        cluster.put("a", CHUNK).await.unwrap();
+        cluster.jump_s.store(jump_s, Ordering::Relaxed);
+        cluster.delete("a").await.unwrap();
+        cluster.jump_s.store(0, Ordering::Relaxed);
+        cluster.pass_time(DAY - Duration::from_secs(5)).await;
+        assert_eq!(cluster.sweep().await.versions_purged, 0, "{jump_s} s");
+        cluster.pass_time(Duration::from_secs(5 + jump_s.max(0).unsigned_abs())).await;
+        assert_eq!(cluster.sweep().await.versions_purged, 1, "{jump_s} s");
+    }
 }
 
 fn assert_shown(cluster: &Cluster, lines: &[&str]) {

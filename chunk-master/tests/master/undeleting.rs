@@ -65,7 +65,7 @@ async fn condemned_versions_are_listed_by_name_oldest_first_page_by_page() {
     let of_b = condemned(&mut cluster, "b/").await;
     assert_eq!(names(&of_b), ["b/1", "b/2"]);
     assert_eq!(of_b[0].until_ms - of_b[0].since_ms, 24 * 60 * 60 * 1000);
-    for after in [&b"x"[..], &[0; 23], &[0; 25]] {
+    for after in [&b"x"[..], &[0; 23], &[0; 24], &[0; 25]] {
         let after = Bytes::copy_from_slice(after);
         let request = v1::ListCondemnedRequest { after, ..Default::default() };
         let refused = cluster.admin.list_condemned(request).await.map_err(RemoteError::from);
@@ -108,4 +108,68 @@ async fn what_is_purged_does_not_come_back() {
     cluster.pass_time(DAY).await;
     assert_eq!(cluster.sweep().await.versions_purged, 1);
     assert_eq!(reason(undelete(&mut cluster, &version).await), Reason::ObjectNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_comes_back_into_a_bucket_that_is_being_deleted() {
+    let mut cluster = Cluster::small().await;
+    cluster.make_bucket("doomed", v1::BucketSettings::default()).await.unwrap();
+    cluster.put_in("doomed", "a", 10).await.unwrap();
+    let version = cluster.delete_in("doomed", "a").await.unwrap();
+    assert!(!cluster.remove_bucket("doomed", true).await.unwrap());
+    assert_eq!(reason(undelete(&mut cluster, &version).await), Reason::BucketNotFound);
+    cluster.sweep().await;
+    assert_eq!(reason(undelete(&mut cluster, &version).await), Reason::BucketNotFound);
+    assert_eq!(cluster.audited().await, [""; 0]);
+}
+
+/// The queue of the bucket kept what had come back, and its deletion met it there.
+#[tokio::test(start_paused = true)]
+async fn what_came_back_is_in_no_queue_and_goes_with_its_bucket() {
+    let mut cluster = Cluster::small().await;
+    cluster.make_bucket("bees", v1::BucketSettings::default()).await.unwrap();
+    cluster.put_in("bees", "a", 10).await.unwrap();
+    let version = cluster.delete_in("bees", "a").await.unwrap();
+    undelete(&mut cluster, &version).await.unwrap();
+    assert_eq!(cluster.audited().await, [""; 0]);
+    cluster.remove_bucket("bees", true).await.unwrap();
+    for _ in 0..3 {
+        cluster.pass_time(Duration::from_secs(20)).await;
+        cluster.sweep().await;
+        assert_eq!(cluster.audited().await, [""; 0]);
+    }
+    assert_eq!(reason(cluster.stat_bucket("bees").await), Reason::BucketNotFound);
+}
+
+/// The place of a page named no tenant: among versions of two tenants that wait until the same moment it pointed back,
+/// and the list never ended.
+#[tokio::test(start_paused = true)]
+async fn a_list_ends_though_another_tenants_versions_wait_until_the_same_moment() {
+    let mut cluster = Cluster::small().await;
+    let tenant = v1::CreateTenantRequest { tenant: "zeta".into(), limits: None };
+    cluster.admin.create_tenant(tenant).await.unwrap();
+    let principal = Some(v1::Principal { tenant: "zeta".into(), user: "ada".into() });
+    let caller = Some(v1::Caller { principal, ..Default::default() });
+    let bucket =
+        v1::MakeBucketRequest { caller: caller.clone(), bucket: "bees".into(), settings: None };
+    cluster.client.make_bucket(bucket).await.unwrap();
+    for n in 0..6 {
+        let mut request = cluster.begin_request(&format!("{n}"), Some(0));
+        (request.caller, request.bucket) = (caller.clone(), "bees".into());
+        let upload = cluster.begin_with(request).await.unwrap();
+        let commit = v1::CommitUploadRequest {
+            upload_id: upload.id,
+            root: vec![9; 32].into(),
+            blob_id: upload.blob,
+            caller: caller.clone(),
+            ..Default::default()
+        };
+        cluster.client.commit_upload(commit).await.unwrap();
+    }
+    let bucket = v1::RemoveBucketRequest { bucket: "bees".into(), with_contents: true, caller };
+    cluster.client.remove_bucket(bucket).await.unwrap();
+    cluster.put("a", 10).await.unwrap();
+    cluster.delete("a").await.unwrap();
+    cluster.sweep().await;
+    assert_eq!(condemned(&mut cluster, "").await.len(), 1, "pages of 2");
 }

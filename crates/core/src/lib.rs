@@ -21,3 +21,4 @@ pub mod object;
 pub mod placement;
 pub mod quota;
 pub mod range;
+pub mod room;

@@ -41,6 +41,15 @@ pub struct Odds {
     pub pauses: u64,
 }
 
+/// A crash that is planned for a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Which of the transactions that change something, counted from the store's beginning: 1 is the first.
+    pub at: u64,
+    /// Whether that transaction happened. No caller is told.
+    pub happened: bool,
+}
+
 /// Faults that struck, by kind.
 pub type Struck = BTreeMap<&'static str, u64>;
 
@@ -66,6 +75,9 @@ struct State {
     tail: Vec<Overlay>,
     odds: Odds,
     struck: Struck,
+    /// Transactions that changed something, or were about to when the store died.
+    changes: u64,
+    death: Option<Death>,
 }
 
 impl fmt::Debug for SimulatedStore {
@@ -117,6 +129,16 @@ impl SimulatedStore {
         let mut state = self.lock();
         state.life += 1;
         state.lose_tail(&self.0.choose)
+    }
+
+    /// Plans a crash. It is as [`Self::crash`], in the middle of a transaction, and happens once.
+    pub fn die(&self, death: Death) {
+        self.lock().death = Some(death);
+    }
+
+    /// Transactions so far that changed something.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// Faults that struck so far.
@@ -273,6 +295,15 @@ impl Simulated {
             return Attempt::Over(Err(TransactError::Storage(power_is_off())));
         }
         let changes = !writes.is_empty();
+        state.changes += u64::from(changes);
+        if changes && let Some(death) = state.death.take_if(|death| death.at == state.changes) {
+            if death.happened {
+                state.commit(writes, durability);
+            }
+            state.life += 1;
+            state.lose_tail(choose);
+            return Attempt::Over(Err(TransactError::MayHaveHappened(power_is_off())));
+        }
         if changes && odds.unknown > 0 && choose(odds.unknown) == 0 {
             let happened = choose(2) == 0;
             let kind = if happened { "kv unknown, did happen" } else { "kv unknown, did not" };

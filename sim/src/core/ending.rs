@@ -7,6 +7,7 @@ use std::time::Duration;
 use cairn_kv::simulated::Odds;
 use cairn_proto::v1;
 use cairn_proto::v1::admin_server::Admin as _;
+use futures_util::StreamExt;
 use tonic::Request;
 
 use super::play::Play;
@@ -31,7 +32,7 @@ pub(super) async fn come_to_rest(play: &Play) {
         node.start();
         node.cut_off(false);
     }
-    if world.chance.below(2) == 0 || world.master().is_none() {
+    if world.chance.below(2) == 0 || world.master().is_none() || world.has_jumped() {
         world.crash_master();
         world.start_master().await;
     }
@@ -88,6 +89,12 @@ pub(super) async fn check(play: &Play) {
         }
         Err(error) => world.violation(format!("chunks cannot be listed: {error}")),
     }
+    match fsck(play).await {
+        Ok(differences) => {
+            differences.into_iter().for_each(|found| world.violation(format!("fsck: {found}")));
+        }
+        Err(error) => world.violation(format!("fsck: {error}")),
+    }
     match usage(play).await {
         Ok(accounts) => {
             for violation in invariants::nothing_is_held_back(&accounts) {
@@ -96,6 +103,30 @@ pub(super) async fn check(play: &Play) {
         }
         Err(error) => world.violation(format!("accounts cannot be read: {error}")),
     }
+}
+
+/// What fsck calls a difference at rest, but for copies that a disk has lost: those are checked by who is short.
+async fn fsck(play: &Play) -> Result<Vec<String>, tonic::Status> {
+    let Some(master) = play.world.master() else { return Ok(Vec::new()) };
+    let request = Request::new(v1::FsckRequest { repair: false });
+    let mut steps = master.admin().fsck(request).await?.into_inner();
+    let (mut told, mut done) = (Vec::new(), false);
+    while let Some(step) = steps.next().await {
+        let step = step?;
+        let lost = [v1::FsckKind::MissingCopy, v1::FsckKind::ReplacedDisk];
+        let wrong = step.differences.iter().filter(|found| !lost.contains(&found.kind()));
+        told.extend(wrong.map(|found| format!("{:?}: {}", found.kind(), found.what)));
+        told.extend(
+            step.unchecked
+                .iter()
+                .map(|found| format!("not checked: {}: {}", found.what, found.why)),
+        );
+        done |= step.done;
+    }
+    if !done {
+        told.push("it ended before all was compared".to_owned());
+    }
+    Ok(told)
 }
 
 async fn usage(play: &Play) -> Result<Vec<v1::Account>, tonic::Status> {

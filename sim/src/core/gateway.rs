@@ -51,9 +51,15 @@ fn etag(content: Content) -> String {
     root(content).to_string()[..32].to_owned()
 }
 
+/// The bucket and the key of a name.
+pub(super) fn parts(name: &str) -> (String, String) {
+    let (bucket, key) = name.split_once('/').unwrap_or(("default", name));
+    (bucket.to_owned(), key.to_owned())
+}
+
 fn condition(when: When) -> v1::WriteCondition {
     match when {
-        When::Always => v1::WriteCondition::default(),
+        When::Always | When::Anyway => v1::WriteCondition::default(),
         When::Absent => v1::WriteCondition { must_not_exist: true, ..Default::default() },
         When::Is(content) => {
             v1::WriteCondition { if_match: vec![etag(content)], ..Default::default() }
@@ -64,7 +70,8 @@ fn condition(when: When) -> v1::WriteCondition {
 /// A file to store.
 #[derive(Debug, Clone)]
 pub(super) struct Put {
-    pub(super) key: String,
+    /// Bucket and key.
+    pub(super) name: String,
     pub(super) content: Content,
     pub(super) when: When,
     /// Whether the length is announced.
@@ -104,22 +111,22 @@ fn caller() -> Option<v1::Caller> {
 
 /// Stores a file, and tells the history what came of it.
 pub(super) async fn put(world: Rc<World>, who: String, put: Put) {
-    let Put { key, content, when, announced } = put.clone();
-    world.note(&who, format_args!("PUT {key} {content}, {when:?}, announced: {announced}"));
-    let ticket = world.history.begin_write(&key, Some(content), when);
+    let Put { name, content, when, announced } = put.clone();
+    world.note(&who, format_args!("PUT {name} {content}, {when:?}, announced: {announced}"));
+    let ticket = world.history.begin_write(&name, Some(content), when);
     let upload = UploadId::from_uuid(world.chance.uuid_v7(&world.clock));
     let told = match store(&world, put, upload).await {
         Ok(()) => Told::Acknowledged,
         Err(Ended(told)) => {
             // The client has its answer before the upload is given up.
             world.history.told(&ticket, told);
-            world.note(&who, format_args!("PUT {key} {content} -> {told:?}"));
+            world.note(&who, format_args!("PUT {name} {content} -> {told:?}"));
             abort(&world, upload).await;
             return;
         }
     };
     world.history.told(&ticket, told);
-    world.note(&who, format_args!("PUT {key} {content} -> {told:?}"));
+    world.note(&who, format_args!("PUT {name} {content} -> {told:?}"));
 }
 
 async fn store(world: &Rc<World>, put: Put, upload: UploadId) -> Result<(), Ended> {
@@ -139,11 +146,12 @@ async fn store(world: &Rc<World>, put: Put, upload: UploadId) -> Result<(), Ende
 }
 
 async fn begin(world: &Rc<World>, put: Put, upload: UploadId) -> Result<Session, Ended> {
-    let Put { key, content, when, announced } = put.clone();
+    let Put { name, content, when, announced } = put.clone();
+    let (bucket, key) = parts(&name);
     let request = v1::BeginUploadRequest {
         caller: caller(),
         upload_id: convert::bytes(upload.as_bytes()),
-        bucket: "default".into(),
+        bucket,
         key,
         length: announced.then_some(content.length),
         received: if announced { 0 } else { content.length.min(world.config.chunk_sizes.first()) },
@@ -333,9 +341,10 @@ fn told_of_commit(error: &RemoteError, stray: bool) -> Told {
 }
 
 /// Deletes a file, and tells the history what came of it. Not repeated by itself, as production's gateway does.
-pub(super) async fn delete(world: Rc<World>, who: String, key: String, when: When) {
-    world.note(&who, format_args!("DELETE {key}, {when:?}"));
-    let ticket = world.history.begin_write(&key, None, when);
+pub(super) async fn delete(world: Rc<World>, who: String, name: String, when: When) {
+    world.note(&who, format_args!("DELETE {name}, {when:?}"));
+    let ticket = world.history.begin_write(&name, None, when);
+    let (bucket, key) = parts(&name);
     let call = world.chance.uuid_v7(&world.clock);
     let request = v1::DeleteObjectRequest {
         // The network repeats: the key lets the master know a repeat.
@@ -343,8 +352,8 @@ pub(super) async fn delete(world: Rc<World>, who: String, key: String, when: Whe
             principal: None,
             idempotency_key: convert::bytes(call.as_bytes()),
         }),
-        bucket: "default".into(),
-        key: key.clone(),
+        bucket,
+        key,
         condition: Some(condition(when)),
     };
     let delete = |master: cairn_chunk_master::MasterRpc, request| async move {
@@ -363,36 +372,40 @@ pub(super) async fn delete(world: Rc<World>, who: String, key: String, when: Whe
         },
     };
     world.history.told(&ticket, told);
-    world.note(&who, format_args!("DELETE {key} -> {told:?}"));
+    world.note(&who, format_args!("DELETE {name} -> {told:?}"));
+}
+
+/// The name holds nothing, or its bucket is not there.
+pub(super) fn is_absent(reason: Reason) -> bool {
+    matches!(reason, Reason::ObjectNotFound | Reason::BucketNotFound)
 }
 
 /// Asks what a name holds.
-pub(super) async fn head(world: Rc<World>, key: String) {
+pub(super) async fn head(world: Rc<World>, name: String) {
     let since = world.history.begin_read();
-    let request =
-        v1::StatObjectRequest { principal: None, bucket: "default".into(), key: key.clone() };
+    let (bucket, key) = parts(&name);
+    let request = v1::StatObjectRequest { principal: None, bucket, key };
     let stat = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.stat_object(request).await
     };
     match world.call_again("stat", request, stat).await.answer {
         Ok(answer) => {
             let root = answer.object.map(|object| object.root).unwrap_or_default();
-            world.history.saw(&key, since, content_of(&root));
+            world.history.saw(&name, since, content_of(&root));
         }
-        Err(error) if error.reason == Reason::ObjectNotFound => {
-            world.history.saw(&key, since, None)
-        }
+        Err(error) if is_absent(error.reason) => world.history.saw(&name, since, None),
         Err(_) => {}
     }
 }
 
-/// Lists all names, a page at a time. A page is one moment; what it promises is told for each name that it covers.
-pub(super) async fn list(world: Rc<World>, limit: u32) {
+/// Lists all names of a bucket, a page at a time. A page is one moment; what it promises is told for each name that it
+/// covers. A bucket that is not there has no names.
+pub(super) async fn list(world: Rc<World>, bucket: &'static str, limit: u32) {
     let mut after = String::new();
     loop {
         let since = world.history.begin_read();
         let request = v1::ListObjectsRequest {
-            bucket: "default".into(),
+            bucket: bucket.to_owned(),
             after: after.clone(),
             limit,
             ..Default::default()
@@ -400,18 +413,26 @@ pub(super) async fn list(world: Rc<World>, limit: u32) {
         let list = |master: cairn_chunk_master::MasterRpc, request| async move {
             master.list_objects(request).await
         };
-        let Ok(page) = world.call_again("list", request, list).await.answer else { return };
+        let page = match world.call_again("list", request, list).await.answer {
+            Ok(page) => page,
+            Err(error) if is_absent(error.reason) => v1::ListObjectsResponse::default(),
+            Err(_) => return,
+        };
         let mut listed = BTreeSet::new();
         for entry in page.entries {
             let Some(v1::list_entry::Entry::Object(object)) = entry.entry else { continue };
-            world.history.saw(&object.key, since, content_of(&object.root));
-            listed.insert(object.key);
+            let name = format!("{bucket}/{}", object.key);
+            world.history.saw(&name, since, content_of(&object.root));
+            listed.insert(name);
         }
-        let covered =
-            |key: &String| *key > after && page.next_after.as_ref().is_none_or(|last| key <= last);
-        for key in world.history.keys().into_iter().filter(covered) {
-            if !listed.contains(&key) {
-                world.history.saw(&key, since, None);
+        let covered = |name: &String| {
+            let (of, key) = parts(name);
+            let reached = page.next_after.as_ref().is_none_or(|last| key <= *last);
+            of == bucket && key > after && reached
+        };
+        for name in world.history.keys().into_iter().filter(covered) {
+            if !listed.contains(&name) {
+                world.history.saw(&name, since, None);
             }
         }
         match page.next_after {

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! play ── picks: run a task one step │ let something happen
-//!   │         tasks: calls at the master, gateways' puts and gets, sweeps, heartbeats
-//!   │         happens: time passes, crash, power loss, empty disk, clock jump, late and repeated messages
+//!   │         tasks: calls at the master, gateways' puts and gets, sweeps, heartbeats, files brought back
+//!   │         happens: a bucket comes or goes, time passes, crash, power loss, empty disk, clock jump, late and repeated messages
 //!   └─► calm ─► sweep until quiet ─► check: order of answers, books, manifests, copies, leftovers
 //! ```
 //!
@@ -13,6 +13,7 @@
 mod ending;
 mod gateway;
 mod node;
+mod operator;
 mod play;
 mod reader;
 mod tasks;

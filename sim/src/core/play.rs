@@ -16,7 +16,7 @@ use tonic::Request;
 
 use super::tasks::Owner;
 use super::world::World;
-use super::{ending, gateway, reader};
+use super::{ending, gateway, operator, reader};
 use crate::EventLog;
 use crate::history::Content;
 use crate::linear::object::When;
@@ -24,8 +24,9 @@ use crate::outcome::Outcome;
 
 /// Bytes of a chunk: nothing has bytes here, so any small number will do.
 pub(super) const CHUNK: u64 = 1000;
-/// Names that are shared.
-const NAMES: u64 = 4;
+/// Names that are shared, and those of the bucket that comes and goes.
+const NAMES: [&str; 6] =
+    ["default/k0", "default/k1", "default/k2", "default/k3", "passing/k0", "passing/k1"];
 /// Gateways.
 const GATEWAYS: u64 = 2;
 /// Things that happen in a run.
@@ -55,12 +56,15 @@ impl CoreScenario {
     /// Every kind of fault: over many seeds each must strike.
     pub const FAULTS: &[&str] = &[
         "answer lost",
+        "bucket deleted among open calls",
+        "bucket made again",
         "buffered transactions lost",
         "call broken off",
         "clock jumped ahead",
         "clock jumped back",
         "disk emptied",
         "erase command repeated",
+        "file brought back",
         "gateway died",
         "kv busy",
         "kv conflict",
@@ -211,7 +215,9 @@ impl Play {
                 self.pass_time(Duration::from_millis(self.below(1500))).await;
                 self.some_nodes_beat();
             }
-            60..=69 => self.client_begins(),
+            60..=63 => self.client_begins(),
+            64..=66 => operator::bring_back(&self.world),
+            67..=69 => self.bucket_comes_or_goes(),
             70..=79 => self.sweep(),
             80..=85 => drop(self.world.deliver_a_late_one()),
             86..=92 => self.node_trouble(),
@@ -223,8 +229,22 @@ impl Play {
         }
     }
 
-    fn key(&self) -> String {
-        format!("k{}", self.below(NAMES))
+    fn name(&self) -> String {
+        let at = usize::try_from(self.below(NAMES.len() as u64)).unwrap_or(0);
+        NAMES[at].to_owned()
+    }
+
+    fn bucket_comes_or_goes(&self) {
+        match self.below(3) {
+            0 => {
+                let names = NAMES.into_iter().filter(|name| name.starts_with(operator::PASSING));
+                operator::remove_bucket(&self.world, names, self.below(3) > 0);
+                if self.busy_gateways() > 0 {
+                    self.world.log.fault("bucket deleted among open calls", operator::PASSING);
+                }
+            }
+            _ => operator::make_bucket(&self.world),
+        }
     }
 
     /// A condition: often none, sometimes on a content that is or was there.
@@ -257,32 +277,33 @@ impl Play {
         }
         let number = self.below(GATEWAYS);
         let owner = Owner::Gateway(usize::try_from(number).unwrap_or(0));
-        let (who, key) = (format!("gw-{number}"), self.key());
+        let (who, name) = (format!("gw-{number}"), self.name());
         match self.below(12) {
             0..=4 => {
                 let content = Content::new(self.below(1 << 40), self.length());
-                let (when, announced) = (self.when(&key), self.below(3) > 0);
+                let (when, announced) = (self.when(&name), self.below(3) > 0);
                 world.tasks.spawn(
                     owner,
                     gateway::put(
                         Rc::clone(&world),
                         who,
-                        gateway::Put { key, content, when, announced },
+                        gateway::Put { name, content, when, announced },
                     ),
                 );
             }
             5 | 6 => {
-                let when = match self.when(&key) {
+                let when = match self.when(&name) {
                     When::Absent => When::Always,
                     when => when,
                 };
-                world.tasks.spawn(owner, gateway::delete(Rc::clone(&world), who, key, when));
+                world.tasks.spawn(owner, gateway::delete(Rc::clone(&world), who, name, when));
             }
-            7..=9 => world.tasks.spawn(owner, reader::get(Rc::clone(&world), who, key, false)),
-            10 => world.tasks.spawn(owner, gateway::head(Rc::clone(&world), key)),
+            7..=9 => world.tasks.spawn(owner, reader::get(Rc::clone(&world), who, name, false)),
+            10 => world.tasks.spawn(owner, gateway::head(Rc::clone(&world), name)),
             _ => {
                 let limit = 1 + u32::try_from(self.below(3)).unwrap_or(0);
-                world.tasks.spawn(owner, gateway::list(Rc::clone(&world), limit));
+                let bucket = if self.below(3) == 0 { operator::PASSING } else { "default" };
+                world.tasks.spawn(owner, gateway::list(Rc::clone(&world), bucket, limit));
             }
         }
     }

@@ -9,7 +9,7 @@ use cairn_core::ids::NodeId;
 use cairn_proto::v1::master_server::Master as _;
 use cairn_proto::{Reason, convert, v1};
 
-use super::gateway::{chunk_hash, content_of};
+use super::gateway::{chunk_hash, content_of, is_absent, parts};
 use super::world::World;
 use crate::history::Content;
 
@@ -34,7 +34,7 @@ pub(super) async fn get(world: Rc<World>, who: String, key: String, strict: bool
     let asked = world.clock.monotonic();
     let page = match locate(&world, &key, Bytes::new(), 0).await {
         Ok(page) => page,
-        Err(Some(Reason::ObjectNotFound)) => {
+        Err(Some(reason)) if is_absent(reason) => {
             return world.history.saw(&key, since, None);
         }
         Err(_) if strict => {
@@ -55,14 +55,15 @@ pub(super) async fn get(world: Rc<World>, who: String, key: String, strict: bool
 
 async fn locate(
     world: &Rc<World>,
-    key: &str,
+    name: &str,
     version: Bytes,
     offset: u64,
 ) -> Result<v1::LocateResponse, Option<Reason>> {
+    let (bucket, key) = parts(name);
     let request = v1::LocateRequest {
         principal: None,
-        bucket: "default".into(),
-        key: key.to_owned(),
+        bucket,
+        key,
         version_id: version,
         offset,
         length: PAGE_CHUNKS * world.config.chunk_sizes.first(),

@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     /// How far the wall has jumped, in milliseconds.
     jump_ms: Arc<AtomicI64>,
+    /// Where the wall was when the master started.
+    began_at_ms: Cell<i64>,
     pub(super) log: EventLog,
     pub(super) history: History,
     pub(super) store: SimulatedStore,
@@ -78,6 +80,7 @@ impl World {
             tasks: Tasks::default(),
             clock,
             jump_ms,
+            began_at_ms: Cell::new(0),
             log: log.clone(),
             history: History::default(),
             store: SimulatedStore::new(move |below| of_store.below(below)),
@@ -120,6 +123,11 @@ impl World {
         self.jump_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// The wall has jumped since the master started: it purges nothing before it is started anew.
+    pub(super) fn has_jumped(&self) -> bool {
+        self.began_at_ms.get() != self.jump_ms.load(Ordering::Relaxed)
+    }
+
     /// The master that is alive.
     pub(super) fn master(&self) -> Option<ChunkMaster> {
         self.master.borrow().clone()
@@ -128,6 +136,7 @@ impl World {
     /// Starts a master on what the store holds.
     pub(super) async fn start_master(&self) {
         let clock = wall_clock(&self.clock, &self.jump_ms);
+        self.began_at_ms.set(self.jump_ms.load(Ordering::Relaxed));
         let life = self.lives.replace(self.lives.get() + 1);
         let seams = Seams {
             clock,

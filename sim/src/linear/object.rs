@@ -8,6 +8,8 @@ use crate::history::{Content, Told};
 pub enum When {
     /// Whatever is there.
     Always,
+    /// Whatever is there, also nothing: the deletion of a bucket, which takes its names along.
+    Anyway,
     /// Nothing is there: `If-None-Match: *`.
     Absent,
     /// This is there: `If-Match`.
@@ -18,7 +20,7 @@ impl When {
     /// Whether the condition holds.
     fn holds(self, now: Option<Content>) -> bool {
         match self {
-            Self::Always => true,
+            Self::Always | Self::Anyway => true,
             Self::Absent => now.is_none(),
             Self::Is(content) => now == Some(content),
         }
@@ -50,7 +52,8 @@ impl Model for Object {
         match *op {
             Op::Saw(seen) => (seen == *state).then_some(*state),
             Op::Write { content, when, told } => {
-                let allowed = when.holds(*state) && (content.is_some() || state.is_some());
+                let finds = content.is_some() || state.is_some() || when == When::Anyway;
+                let allowed = when.holds(*state) && finds;
                 match (told, allowed) {
                     (Told::Acknowledged | Told::Unknown, true) => Some(content),
                     (Told::Refused, false) => Some(*state),

@@ -2,6 +2,8 @@
 
 pub(crate) mod all_killed;
 pub(crate) mod download;
+pub(crate) mod fsck;
 pub(crate) mod garbage;
+pub(crate) mod master_killed;
 pub(crate) mod master_lost;
 pub(crate) mod node_killed;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Edge, Process};
+use super::{Edge, Process, Store};
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -17,13 +17,16 @@ pub(crate) struct PartsPlan {
     master_flags: Vec<String>,
     flags: Vec<String>,
     transport: &'static str,
+    /// Where the catalog is; by default where the tests are told to have it.
+    store: Store,
 }
 
 impl PartsPlan {
     /// Nodes, each in a zone of its own, and copies of each chunk.
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
         let (master_flags, flags) = (Vec::new(), Vec::new());
-        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane" }
+        let store = Store::of_this_run();
+        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane", store }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
@@ -44,6 +47,12 @@ impl PartsPlan {
     /// An option of every service.
     pub(crate) fn flag(mut self, name: &str, value: impl Display) -> Self {
         self.flags.extend([name.to_owned(), format!("{value}")]);
+        self
+    }
+
+    /// The catalog is in a file, or in a database, whatever this run says.
+    pub(crate) fn on(mut self, store: Store) -> Self {
+        self.store = store;
         self
     }
 
@@ -100,6 +109,7 @@ async fn run_master(
         data.display(),
         plan.copies
     ));
+    arguments.extend(plan.store.flags());
     arguments.extend(plan.master_flags.iter().chain(&plan.flags).cloned());
     let process = Process::start(&format!("master {at}"), &arguments);
     *calls = process.announced("master").await;
@@ -216,6 +226,11 @@ impl Parts {
         codes
     }
 
+    /// Where node `at` keeps its chunks.
+    pub(crate) fn node_folder(&self, at: usize) -> PathBuf {
+        self.home.path().join(format!("node-{at}"))
+    }
+
     /// Where node `at` is reached, or was.
     pub(crate) fn node_address(&self, at: usize) -> SocketAddr {
         self.ports.nodes[at]
@@ -232,6 +247,16 @@ impl Parts {
         let ports = &self.ports.nodes;
         let found = ports.iter().position(|port| address.ends_with(&port.to_string()));
         found.unwrap_or_else(|| panic!("no node of {ports:?} listens on {address}"))
+    }
+
+    /// Where the catalog of a single master is, when it is in a file.
+    pub(crate) fn catalog_file(&self) -> PathBuf {
+        self.home.path().join("master-0/catalog.redb")
+    }
+
+    /// The process of master `at`.
+    pub(crate) fn master(&self, at: usize) -> &Process {
+        self.masters[at].as_ref().expect("the master runs")
     }
 
     pub(crate) fn kill_node(&mut self, at: usize) {

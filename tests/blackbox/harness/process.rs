@@ -175,6 +175,20 @@ impl Drop for Process {
     }
 }
 
+/// A line of `/proc/PID/status` that is in kB, in MiB.
+pub(crate) fn mib(process: &Process, field: &str) -> f64 {
+    let path = format!("/proc/{}/status", process.id());
+    let status = std::fs::read_to_string(path).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| line.trim_matches([':', ' ', '\t']).strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse::<f64>().ok()).expect(field) / 1024.0
+}
+
+/// The most memory that a process has had, in MiB.
+pub(crate) fn peak_mib(process: &Process) -> u64 {
+    mib(process, "VmHWM") as u64
+}
+
 #[test]
 fn an_address_is_read_from_a_line() {
     let line = "Gateway on http://127.0.0.1:8080, health on http://127.0.0.1:8081.";

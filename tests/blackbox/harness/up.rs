@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Edge, Process};
+use super::{Edge, Process, Store};
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub(crate) struct UpPlan {
     nodes: usize,
     copies: usize,
     flags: Vec<String>,
+    store: Store,
 }
 
 impl UpPlan {
@@ -47,6 +48,7 @@ impl UpPlan {
         ] {
             arguments.extend([name.to_owned(), value]);
         }
+        arguments.extend(self.store.flags());
         arguments.extend(self.flags.iter().cloned());
         arguments
     }
@@ -75,7 +77,7 @@ pub(crate) struct Up {
 impl Up {
     /// Three nodes, two copies.
     pub(crate) fn plan() -> UpPlan {
-        UpPlan { nodes: 3, copies: 2, flags: Vec::new() }
+        UpPlan { nodes: 3, copies: 2, flags: Vec::new(), store: Store::of_this_run() }
     }
 
     /// Three nodes, two copies, started.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cairn_kv::simulated::{Odds, SimulatedStore};
+use cairn_kv::simulated::{Death, Odds, SimulatedStore};
 use cairn_kv::{AccessError, Durability, KeyRange, Kv, Read, TransactError};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -69,6 +69,26 @@ fn a_synced_transaction_without_writes_covers_what_came_before_it() {
         kv.transact(Durability::Synced, nothing).await.unwrap();
         assert_eq!((store.crash(), keys(&store.open()).await.len()), (0, 1));
     });
+}
+
+#[test]
+fn a_planned_death_strikes_one_transaction_which_happened_or_not_and_whose_caller_is_not_told() {
+    for (happened, left) in [(false, vec!["a"]), (true, vec!["a", "b"])] {
+        let left: Vec<String> = left.into_iter().map(str::to_owned).collect();
+        block_on(async {
+            let store = SimulatedStore::new(|_| 0);
+            let kv = store.open();
+            store.die(Death { at: 2, happened });
+            put(&kv, Durability::Synced, "a".into()).await.unwrap();
+            let died = put(&kv, Durability::Synced, "b".into()).await;
+            assert!(matches!(died, Err(TransactError::MayHaveHappened(_))));
+            let closed = put(&kv, Durability::Synced, "c".into()).await;
+            assert!(matches!(closed, Err(TransactError::Closed(_))), "the process is gone");
+            let next = store.open();
+            assert_eq!((keys(&next).await, store.changes()), (left, 2));
+            put(&next, Durability::Synced, "d".into()).await.unwrap();
+        });
+    }
 }
 
 #[test]
