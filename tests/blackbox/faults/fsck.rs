@@ -123,6 +123,15 @@ async fn fsck_is_clean_under_load_and_names_and_mends_what_a_hand_did() {
     }
     assert!(named, "a foreign chunk was never named");
 
+    // What is condemned goes by itself: the chunk that is lost is to be one that somebody has.
+    eventually(90, "what was deleted is erased", async || {
+        let mut admin = parts.edge.admin().await;
+        let swept = admin.sweep().await;
+        let condemned = admin.bucket_account().await.condemned_bytes;
+        let rest = (condemned, swept.blobs_waiting, swept.blobs_erased);
+        if rest == (0, 0, 0) { Ok(()) } else { Err(format!("{rest:?}")) }
+    })
+    .await;
     let lost = chunks(&folder).pop().expect("a chunk");
     by_hand(&mut parts, node, |folder| fs::remove_file(folder.join(&lost)).expect("deleted")).await;
     let short = async |parts: &Parts| parts.edge.admin().await.short_chunks().await.len();

@@ -105,6 +105,7 @@ async fn a_catalog_that_may_lack_changes_is_restored_only_on_request_and_erases_
         let put = http.request("PUT", &format!("/v1/files/{name}")).content(content);
         assert_eq!(put.send().await.status, 201);
     }
+    all_keep_up(&parts, 3).await;
     lose_master(&mut parts);
     let one = [parts.node_address(0)];
     let (code, _, err) = restore(&parts, &one, &[]).await;
