@@ -8,7 +8,9 @@ use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
 
 use crate::args::{Gateway as Args, GatewaySettings, TransferSettings};
-use crate::process::{CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, announce, failed};
+use crate::process::{
+    CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, StopSignals, announce, failed,
+};
 
 /// Smallest upload budget: one large chunk.
 const LEAST_UPLOAD_BUDGET: u64 = cairn_core::chunking::LARGE_CHUNK_BYTES;
@@ -34,8 +36,9 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let admin =
         process.serve(args.admin_listen, operations, &process.control(), drain.watch()).await?;
     gateway.health().set_serving(true).await;
+    let signals = StopSignals::listen()?;
     announce(&format!("gateway on http://{}, health on http://{}", files.address, admin.address));
-    let stopped = process.until_stopped(&drain, vec![files, admin]).await;
+    let stopped = process.until_stopped(signals, &drain, vec![files, admin]).await;
     gateway.settled(SETTLE_BOUND).await;
     stopped
 }

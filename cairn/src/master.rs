@@ -14,7 +14,7 @@ use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Clock, Dialer, Drain, Entropy, NetworkDial, ops};
 
 use crate::args::{Master as Args, MasterSettings, StoreUrl};
-use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, failed};
+use crate::process::{CHANNELS_PER_PEER, Process, StartError, StopSignals, announce, failed};
 
 /// Nodes of a cluster that keep the journal, when nothing else is asked for.
 const META_COPIES: u32 = 2;
@@ -40,9 +40,10 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let admin = process.serve(args.admin_listen, admin, &control, drain.watch()).await?;
     calls_health.set_serving(true).await;
     admin_health.set_serving(true).await;
+    let signals = StopSignals::listen()?;
     announce(&format!("master on http://{}", calls.address));
     announce(&format!("admin on http://{}", admin.address));
-    let stopped = process.until_stopped(&drain, vec![calls, admin]).await;
+    let stopped = process.until_stopped(signals, &drain, vec![calls, admin]).await;
     master.close().await?;
     stopped
 }

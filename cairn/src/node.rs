@@ -17,7 +17,7 @@ use cairn_storage_node::{
 use cairn_transport::lane;
 
 use crate::args::{Node as Args, NodeSettings, TransferSettings};
-use crate::process::{CHANNELS_PER_PEER, Process, StartError, announce, bind, failed};
+use crate::process::{CHANNELS_PER_PEER, Process, StartError, StopSignals, announce, bind, failed};
 
 /// Longest silence of a gateway within a chunk: longer than the gateway bears from its client, so that a slow client is
 /// the gateway's to give up.
@@ -54,8 +54,9 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     let served = process.serve_on(bound, both, &process.data(), drain.watch());
     node.start();
     health.set_serving(true).await;
+    let signals = StopSignals::listen()?;
     announce(&format!("node on http://{address}"));
-    let stopped = process.until_stopped(&drain, vec![served]).await;
+    let stopped = process.until_stopped(signals, &drain, vec![served]).await;
     node.stopped().await;
     stopped
 }

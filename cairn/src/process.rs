@@ -19,7 +19,7 @@ use http::Uri;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::args::{Common, TraceSettings};
@@ -173,10 +173,11 @@ impl Process {
     /// Waits for SIGTERM or Ctrl-C, then lets `served` finish what they have.
     pub(crate) async fn until_stopped(
         &self,
+        signals: StopSignals,
         drain: &Drain,
         served: Vec<Served>,
     ) -> Result<(), StartError> {
-        stop_signal().await.map_err(failed("wait for signals"))?;
+        signals.received().await;
         tracing::info!("draining");
         drain.begin();
         let mut finished = std::pin::pin!(async {
@@ -288,12 +289,25 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
     builder.build().map_err(failed("start a runtime"))
 }
 
-async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and Ctrl-C, heard from [`Self::listen`] on: before it they end the process at once, as it has nothing to
+/// finish.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// To be called before anybody is told that the service is there.
+    pub(crate) fn listen() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(failed("wait for signals"));
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)? })
     }
-    Ok(())
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

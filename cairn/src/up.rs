@@ -9,7 +9,9 @@ use cairn_storage_node::StorageNode;
 
 use crate::args::Up as Args;
 use crate::node::NodePlace;
-use crate::process::{CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, announce, bind};
+use crate::process::{
+    CHANNELS_PER_PEER, Process, SETTLE_BOUND, StartError, StopSignals, announce, bind,
+};
 use crate::{gateway, master, node};
 
 /// Names of services within the process.
@@ -58,13 +60,14 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
     ready(process, &master, args.nodes).await?;
     gateway.health().set_serving(true).await;
     admin_health.set_serving(true).await;
+    let signals = StopSignals::listen()?;
     let url = format!("http://{}", files.address);
     announce(&format!("gateway on {url}"));
     announce(&format!("admin on http://{}", admin.address));
     announce(&format!("store a file:  curl -T FILE {url}/v1/files/NAME"));
     announce(&format!("fetch it:      curl -o FILE {url}/v1/files/NAME"));
 
-    let stopped = process.until_stopped(&edge, vec![files, admin]).await;
+    let stopped = process.until_stopped(signals, &edge, vec![files, admin]).await;
     gateway.settled(SETTLE_BOUND).await;
     inner.begin();
     inner.finish();
