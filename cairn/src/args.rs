@@ -205,6 +205,12 @@ pub(crate) struct NodeSettings {
     /// Bytes that a node may hold; what the disk has, when not given
     #[arg(long, env = "CAIRN_CAPACITY", value_parser = bytes)]
     pub(crate) capacity: Option<u64>,
+    /// In which time all chunks of a node are read once and proven; what is damaged is put aside
+    #[arg(long, env = "CAIRN_SCRUB_PERIOD", default_value = "14d", value_parser = duration, value_name = "DURATION")]
+    pub(crate) scrub_period: Duration,
+    /// Most bytes that a node reads in a second to prove them
+    #[arg(long, env = "CAIRN_SCRUB_RATE", default_value = "64MiB", value_parser = bytes, value_name = "BYTES")]
+    pub(crate) scrub_rate: u64,
 }
 
 /// How services exchange chunks.
@@ -289,9 +295,34 @@ pub(crate) struct Master {
     pub(crate) common: Common,
 }
 
+/// What can be done with a node's folder while the node is stopped.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum NodeFolder {
+    /// Show the segments of a stopped node's folder, and what of them is live
+    Inspect(Folder),
+    /// Read all chunks of a stopped node's folder and prove them; exit code 7 when some are damaged
+    Verify(Folder),
+    /// Write the index of a stopped node's folder anew, from the records themselves
+    RebuildIndex(Folder),
+}
+
+/// A node's folder.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Folder {
+    /// The folder that --data names
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// JSON objects, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Options of `cairn node`.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Node {
+    #[command(subcommand)]
+    pub(crate) folder: Option<NodeFolder>,
     /// Where chunks are kept
     #[arg(long, env = "CAIRN_DATA", default_value = "cairn-data/node", value_name = "DIR")]
     pub(crate) data: PathBuf,

@@ -26,7 +26,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use args::{Args, Command};
+use args::{Args, Command, Node};
 use clap::{CommandFactory, Parser};
 use client::error::{ClientError, Kind};
 use config_file::BadConfigFile;
@@ -79,6 +79,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Up(up) => up::run(&up)?,
         Command::Gateway(gateway) => gateway::run(&gateway)?,
         Command::Master(master) => master::run(&master)?,
+        Command::Node(Node { folder: Some(folder), .. }) => node::folder::run(&folder)?,
         Command::Node(node) => node::run(&node)?,
         Command::Put(put) => client::put(&put)?,
         Command::Get(get) => client::get(&get)?,

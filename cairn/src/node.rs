@@ -1,5 +1,7 @@
 //! `cairn node`, and the nodes within `cairn up`.
 
+pub(crate) mod folder;
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,12 +9,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
-use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams, RealDisk};
+use cairn_chain::{
+    ChunkStore, Disk, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
+};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
 use cairn_storage_node::{
-    Config, DiskMetrics, MetaKeeper, MeteredDisk, NodeIdentity, Seams, StorageNode,
+    Config, DiskMetrics, MetaKeeper, MeteredDisk, NodeIdentity, Scrub, ScrubConfig, ScrubMetrics,
+    Seams, StorageNode,
 };
 use cairn_transport::lane;
 
@@ -83,8 +88,9 @@ pub(crate) async fn open(
     let syncs = DiskMetrics::new(clock.clone());
     let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(disk, syncs.clone()));
     let blocking = process.disk()?;
-    let config = FileStoreConfig { capacity: settings.capacity, ..FileStoreConfig::default() };
-    let seams = FileStoreSeams {
+    let config =
+        SegmentStoreConfig { capacity: settings.capacity, ..SegmentStoreConfig::default() };
+    let seams = SegmentStoreSeams {
         disk: Arc::clone(&disk),
         blocking: blocking.clone(),
         spawner: process.data(),
@@ -92,10 +98,10 @@ pub(crate) async fn open(
         clock: clock.clone(),
     };
     let store: Arc<dyn ChunkStore> =
-        Arc::new(FileStore::open(config, seams).await.map_err(failed(doing()))?);
+        Arc::new(SegmentStore::open(config, seams).await.map_err(failed(doing()))?);
     let identity = NodeIdentity::open(Arc::clone(&disk), &blocking, &entropy, &clock).await;
     let identity = identity.map_err(failed(doing()))?;
-    let meta = MetaKeeper::open(disk, &blocking, identity.clone()).await;
+    let meta = MetaKeeper::open(Arc::clone(&disk), &blocking, identity.clone()).await;
     let meta = meta.map_err(failed(doing()))?;
     let id = identity.node();
     let mut config = Config::new(identity, place.advertise, place.masters.to_vec());
@@ -103,14 +109,28 @@ pub(crate) async fn open(
     config.body_idle = BODY_IDLE;
     config.transport = transfer.chunk_transport;
     let hashing = process.hashing()?;
+    let scrub = Scrub {
+        store: Arc::clone(&store),
+        disk,
+        blocking,
+        hashing: hashing.clone(),
+        clock: clock.clone(),
+        drained: drained.clone(),
+        config: ScrubConfig { period: settings.scrub_period, rate: settings.scrub_rate },
+        metrics: ScrubMetrics::default(),
+    };
+    let scrubbed = scrub.metrics.clone();
     let seams = Seams { clock, entropy, spawner: process.control(), hashing, dialer, drained };
     let built = process.metrics.register(|registry| {
         let label = (Cow::Borrowed("node"), Cow::Owned(id.to_string()));
         let registry = registry.sub_registry_with_label(label);
         syncs.register(registry);
+        scrubbed.register(registry);
         StorageNode::build(config, store, seams, registry)
     });
-    Ok((built.map_err(failed("reach the master"))?, meta))
+    let built = built.map_err(failed("reach the master"))?;
+    drop(process.data().spawn(scrub.run()));
+    Ok((built, meta))
 }
 
 /// Counts the requests of a node.

@@ -23,6 +23,7 @@ mod metrics;
 mod node;
 mod registration;
 mod rpc;
+mod scrub;
 
 pub use config::{Config, Seams};
 pub use identity::{IdentityError, NodeIdentity};
@@ -30,3 +31,4 @@ pub use meta::{MetaError, MetaKeeper, MetaService};
 pub use metered_disk::{DiskMetrics, MeteredDisk};
 pub use node::StorageNode;
 pub use rpc::ChunksService;
+pub use scrub::{Scrub, ScrubConfig, ScrubMetrics};

@@ -1,9 +1,8 @@
 //! Chunk stores of a storage node: one contract, [`ChunkStore`], and what keeps it.
 //!
 //! ```text
-//! storage node ─► ChunkStore ─► FileStore ─► Disk ─► RealDisk        pread, pwrite, fsync
-//!                 (contract)    (a file       (seam)  MemoryDisk     crashes and fails on request
-//!                               per chunk)
+//! storage node ─► ChunkStore ─► SegmentStore ─► Disk ─► RealDisk        pread, pwrite, fsync
+//!                 (contract)    FileStore       (seam)  MemoryDisk     crashes and fails on request
 //! ```
 //!
 //! A store is told the block checksums of what it takes and gives them back with what it hands out, checked both

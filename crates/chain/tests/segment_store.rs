@@ -11,6 +11,7 @@ use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 mod segment_store {
     mod basics;
     mod crash;
+    mod damage;
 }
 
 fn config(capacity: Option<u64>) -> SegmentStoreConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_api_gateway::{Config as GatewayConfig, Gateway, GatewayMetrics, Seams as GatewaySeams};
-use cairn_chain::{ChunkStore, Disk, FileStore, FileStoreConfig, FileStoreSeams};
+use cairn_chain::{ChunkStore, Disk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
 use cairn_chunk_master::{ChunkMaster, Config as MasterConfig, Seams as MasterSeams, build};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::liveness::LivenessBounds;
@@ -31,6 +31,8 @@ const NODE_PORT: u16 = 7100;
 
 /// Bytes that each node may hold.
 const NODE_BYTES: u64 = 128 << 20;
+/// Small, so that segments are filled and compacted.
+const SEGMENT_BYTES: u64 = 4 << 20;
 /// Longest silence of a client; below the lease, as production demands it.
 const CLIENT_IDLE: Duration = Duration::from_secs(8);
 /// Longest silence of a gateway; above the client's.
@@ -140,15 +142,19 @@ impl NodeHost {
         let disk = self.disk.lock().map_err(|poisoned| poisoned.to_string())?.clone();
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let listener = life.network.bind(NODE_PORT).await?;
-        let config = FileStoreConfig { capacity: Some(NODE_BYTES), ..FileStoreConfig::default() };
-        let seams = FileStoreSeams {
+        let config = SegmentStoreConfig {
+            capacity: Some(NODE_BYTES),
+            segment_bytes: Some(SEGMENT_BYTES),
+            ..SegmentStoreConfig::default()
+        };
+        let seams = SegmentStoreSeams {
             disk: Arc::clone(&disk),
             blocking: life.blocking.clone(),
             spawner: life.spawner.clone(),
             entropy: life.entropy.clone(),
             clock: life.clock.clone(),
         };
-        let store: Arc<dyn ChunkStore> = Arc::new(FileStore::open(config, seams).await?);
+        let store: Arc<dyn ChunkStore> = Arc::new(SegmentStore::open(config, seams).await?);
         let identity = NodeIdentity::open(disk, &life.blocking, &life.entropy, &life.clock).await?;
         let address = format!("http://{host}:{NODE_PORT}");
         let master = format!("http://{MASTER}:{MASTER_PORT}");

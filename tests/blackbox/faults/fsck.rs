@@ -1,8 +1,17 @@
 //! `cairn admin fsck` on a running cluster: clean under load, and what a hand did to a node's folder is named and mended.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use cairn_chain::{
+    ChunkEnd, ChunkStore, ListChunks, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
+};
+use cairn_core::digest::{BlockCrcs, ChunkHasher};
+use cairn_core::ids::ChunkId;
+use cairn_core::range::ByteRange;
+use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::harness::{Content, Http, Parts, PartsPlan, Process, eventually};
@@ -40,6 +49,18 @@ async fn write(http: Http, writer: u64) {
     }
 }
 
+/// Nothing that was deleted is left anywhere.
+async fn is_swept(parts: &Parts) {
+    eventually(90, "what was deleted is erased", async || {
+        let mut admin = parts.edge.admin().await;
+        let swept = admin.sweep().await;
+        let condemned = admin.bucket_account().await.condemned_bytes;
+        let rest = (condemned, swept.blobs_waiting, swept.blobs_erased);
+        if rest == (0, 0, 0) { Ok(()) } else { Err(format!("{rest:?}")) }
+    })
+    .await;
+}
+
 /// At least three runs beside uploads, overwrites and deletions.
 async fn is_clean_under_load(parts: &Parts) {
     let http = parts.edge.http();
@@ -55,25 +76,56 @@ async fn is_clean_under_load(parts: &Parts) {
     }
 }
 
-/// The chunks in a node's folder, by where they lie in it.
-fn chunks(folder: &Path) -> Vec<PathBuf> {
-    let entries = |folder: &Path| -> Vec<PathBuf> {
-        let read = fs::read_dir(folder).into_iter().flatten();
-        read.map(|entry| entry.expect("an entry").path()).collect()
+/// The store in a stopped node's folder.
+async fn store(folder: &Path) -> SegmentStore {
+    let seams = SegmentStoreSeams {
+        disk: Arc::new(RealDisk::open(folder).expect("a folder")),
+        blocking: Blocking::inline(),
+        spawner: Spawner::current(),
+        entropy: Entropy::seeded(1),
+        clock: Clock::system(),
     };
-    let outer = entries(&folder.join("chunks"));
-    let inner = outer.iter().flat_map(|folder| entries(folder));
-    let mut files: Vec<_> = inner.flat_map(|folder| entries(&folder)).collect();
-    files.sort();
-    files.iter().map(|file| file.strip_prefix(folder).expect("within").to_owned()).collect()
+    SegmentStore::open(SegmentStoreConfig::default(), seams).await.expect("the node is stopped")
 }
 
-/// Changes a node's folder while the node is stopped.
-async fn by_hand(parts: &mut Parts, node: usize, change: impl FnOnce(&Path)) {
+async fn chunks(store: &SegmentStore) -> Vec<ChunkId> {
+    let list = ListChunks { after: None, blob: None, limit: 100_000 };
+    let page = store.list(list).await.expect("a list");
+    page.chunks.iter().map(|held| held.chunk).collect()
+}
+
+async fn read(store: &SegmentStore, chunk: ChunkId) -> Bytes {
+    let whole = ByteRange { offset: 0, length: u64::MAX };
+    let frames = store.read(chunk, whole).await.expect("opened").frames;
+    let frames: Vec<_> = frames.map(|frame| frame.expect("read").bytes).collect().await;
+    frames.concat().into()
+}
+
+async fn write_chunk(store: &SegmentStore, chunk: ChunkId, bytes: &Bytes) {
+    let (mut crcs, mut hasher) = (BlockCrcs::new(chunk), ChunkHasher::default());
+    crcs.update(bytes, |_| panic!("less than a block"));
+    hasher.update(bytes);
+    let length = bytes.len() as u64;
+    let mut writer = store.begin(chunk, length).await.expect("room");
+    writer.append(bytes.clone(), Vec::new()).await.expect("taken");
+    let end = ChunkEnd { length, hash: hasher.finish(), last_block_crc: crcs.finish() };
+    writer.finish(end).await.expect("stored");
+}
+
+/// Does something with a node's folder while the node is stopped.
+async fn by_hand<T>(
+    parts: &mut Parts,
+    node: usize,
+    change: impl AsyncFnOnce(&SegmentStore) -> T,
+) -> T {
     parts.kill_node(node);
-    change(&parts.node_folder(node));
+    let store = store(&parts.node_folder(node)).await;
+    let result = change(&store).await;
+    store.close().await;
+    drop(store);
     parts.start_node(node).await;
     parts.all_nodes_up().await;
+    result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,19 +136,22 @@ async fn fsck_is_clean_under_load_and_names_and_mends_what_a_hand_did() {
 
     // A file that goes, of which somebody keeps a chunk.
     http.put("/v1/files/gone", Content::new(1, 1000)).await.expect(201);
-    let holds = |node: &usize| !chunks(&parts.node_folder(*node)).is_empty();
-    let node = (0..3).find(holds).expect("the file is somewhere");
-    let folder = parts.node_folder(node);
-    let foreign = chunks(&folder).remove(0);
-    let bytes = fs::read(folder.join(&foreign)).expect("a chunk");
+    let mut found = None;
+    for node in 0..3 {
+        let first = by_hand(&mut parts, node, async |store| match chunks(store).await.first() {
+            Some(&chunk) => Some((chunk, read(store, chunk).await)),
+            None => None,
+        });
+        found = first.await.map(|(chunk, bytes)| (node, chunk, bytes));
+        if found.is_some() {
+            break;
+        }
+    }
+    let (node, foreign, bytes) = found.expect("the file is somewhere");
     http.request("DELETE", "/v1/files/gone").answer().await.expect(204);
 
     is_clean_under_load(&parts).await;
-    eventually(90, "the deleted file is erased", async || {
-        let there = folder.join(&foreign).exists();
-        if there { Err("it is there".to_owned()) } else { Ok(()) }
-    })
-    .await;
+    is_swept(&parts).await;
 
     parts.kill_node(node);
     let (lines, code) = fsck(&parts, &["--dry-run"]).await;
@@ -107,15 +162,11 @@ async fn fsck_is_clean_under_load_and_names_and_mends_what_a_hand_did() {
     // The sweep may be faster: then it is planted again.
     let mut named = false;
     for _ in 0..5 {
-        by_hand(&mut parts, node, |folder| {
-            let file = folder.join(&foreign);
-            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-            fs::write(file, &bytes).expect("planted");
-        })
-        .await;
+        by_hand(&mut parts, node, async |store| write_chunk(store, foreign, &bytes).await).await;
         let (lines, code) = fsck(&parts, &["--repair"]).await;
         assert_eq!(code, Some(0), "what is mended is not left: {lines:?}");
-        assert!(!folder.join(&foreign).exists(), "it is swept: {lines:?}");
+        let held = by_hand(&mut parts, node, chunks).await;
+        assert!(!held.contains(&foreign), "it is swept: {lines:?}");
         named = of_kind(&lines, "orphan").iter().any(|line| line["outcome"] == "mended");
         if named {
             break;
@@ -124,21 +175,17 @@ async fn fsck_is_clean_under_load_and_names_and_mends_what_a_hand_did() {
     assert!(named, "a foreign chunk was never named");
 
     // What is condemned goes by itself: the chunk that is lost is to be one that somebody has.
-    eventually(90, "what was deleted is erased", async || {
-        let mut admin = parts.edge.admin().await;
-        let swept = admin.sweep().await;
-        let condemned = admin.bucket_account().await.condemned_bytes;
-        let rest = (condemned, swept.blobs_waiting, swept.blobs_erased);
-        if rest == (0, 0, 0) { Ok(()) } else { Err(format!("{rest:?}")) }
-    })
-    .await;
-    let lost = chunks(&folder).pop().expect("a chunk");
-    by_hand(&mut parts, node, |folder| fs::remove_file(folder.join(&lost)).expect("deleted")).await;
+    is_swept(&parts).await;
+    let lost = by_hand(&mut parts, node, async |store| {
+        let lost = chunks(store).await.pop().expect("a chunk");
+        store.delete(vec![lost]).await.expect("deleted");
+        lost
+    });
+    let lost = lost.await;
     let short = async |parts: &Parts| parts.edge.admin().await.short_chunks().await.len();
     let (lines, code) = fsck(&parts, &["--dry-run"]).await;
     assert_eq!((code, of_kind(&lines, "missing copy").len()), (Some(7), 1), "{lines:?}");
-    let name = lost.file_name().expect("a name").to_string_lossy().into_owned();
-    assert_eq!(of_kind(&lines, "missing copy")[0]["chunk"], name.as_str());
+    assert_eq!(of_kind(&lines, "missing copy")[0]["chunk"], lost.to_string().as_str());
     assert_eq!(short(&parts).await, 0);
     for _ in 0..2 {
         let (lines, code) = fsck(&parts, &["--repair"]).await;

@@ -183,6 +183,30 @@ impl MemoryDisk {
         true
     }
 
+    /// Another disk with the same files, all of them durable.
+    pub fn copy(&self) -> Self {
+        let machine = locked(&self.machine);
+        let copied = |(path, node): (&String, &Node)| {
+            let node = match node {
+                Node::Folder => Node::Folder,
+                Node::File(content) => {
+                    let seen = locked(content).seen.clone();
+                    let content = Content { durable: seen.clone(), seen, lost: false };
+                    Node::File(Arc::new(Mutex::new(content)))
+                }
+            };
+            (path.clone(), node)
+        };
+        let names: Names = machine.names.iter().map(copied).collect();
+        let disk = Self::new(machine.capacity);
+        let mut new = locked(&disk.machine);
+        new.used = names.values().map(Node::bytes).sum();
+        new.durable = names.clone();
+        new.names = names;
+        drop(new);
+        disk
+    }
+
     /// Removes a file behind the store's back, durably. False when there is no such file.
     pub fn remove_file(&self, path: &str) -> bool {
         let mut machine = locked(&self.machine);

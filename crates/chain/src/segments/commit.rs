@@ -559,7 +559,7 @@ impl Put {
             extent.keep();
         }
         let replaced = self.reservation.settle(self.chunk, place);
-        if let Some(replaced) = replaced.filter(|replaced| !replaced.is_quarantined()) {
+        if let Some(replaced) = replaced {
             shared.table.lock().deaden(replaced.segment, replaced.room());
         }
         drop(self.claim);
@@ -575,7 +575,8 @@ impl Kill {
                 false => state.remove(chunk),
             };
             drop(state);
-            if held.is_some_and(|held| !held.is_quarantined()) {
+            // What is in quarantine stays for a look, until its segment is compacted.
+            if held.is_some() && !self.quarantine {
                 shared.table.lock().deaden(place.segment, place.room());
             }
         }

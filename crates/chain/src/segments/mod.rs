@@ -31,7 +31,9 @@ mod scan;
 mod sequence;
 mod shared;
 mod store;
+mod survey;
 mod table;
 mod writer;
 
 pub use store::{SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
+pub use survey::SegmentSurvey;

@@ -105,6 +105,9 @@ struct Found {
     next: u32,
 }
 
+/// Records of a segment, with their offsets.
+type Records = Vec<(u64, Record)>;
+
 /// What a folder comes to.
 struct Recovered {
     table: BTreeMap<u32, Segment>,
@@ -185,14 +188,14 @@ impl Found {
         &mut self,
         disk: &dyn Disk,
         complete: &BTreeMap<u32, u32>,
-    ) -> Result<Vec<(u32, Vec<(u64, Record)>)>, OpenError> {
+    ) -> Result<Vec<(u32, Records)>, OpenError> {
         let mut copies = Vec::new();
         let mut unsealed = Vec::new();
         for (&number, header) in &self.headers {
             if header.sources.is_empty() || complete.contains_key(&number) {
                 continue;
             }
-            let mut records = Vec::new();
+            let mut records = Records::new();
             scan_file(disk, header, |at, record| records.push((at, record)))?;
             match records.last() {
                 Some((_, Record { what: What::Seal, .. })) => copies.push((number, records)),
@@ -223,7 +226,7 @@ impl Found {
             let segment = Segment { end, notes, rolled: true, ..Segment::new(header.salt()) };
             table.insert(number, segment);
         }
-        for place in replayed.chunks.values().filter(|place| !place.is_quarantined()) {
+        for place in replayed.chunks.values() {
             if let Some(segment) = table.get_mut(&place.segment) {
                 segment.live += place.room();
             }

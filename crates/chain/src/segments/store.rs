@@ -92,6 +92,10 @@ impl SegmentStore {
         drop(spawner.spawn(compact::upkeep(&shared, upkeep)));
         Ok(Self { shared })
     }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Drop for SegmentStore {
