@@ -16,6 +16,8 @@ pub(crate) fn of_write(error: &WriteError) -> Reason {
         WriteError::DiskFailed | WriteError::Disk { .. } | WriteError::Interrupted(_) => {
             Reason::StorageFailed
         }
+        WriteError::TimedOut(_) => Reason::StorageFailed,
+        WriteError::Backlog { .. } => Reason::Busy,
         WriteError::Closed => Reason::Stopping,
     }
 }
@@ -24,14 +26,19 @@ pub(crate) fn of_read(error: &ReadError) -> Reason {
     match error {
         ReadError::NotFound { .. } => Reason::ChunkNotFound,
         ReadError::Corrupt { .. } => Reason::ChunkCorrupt,
-        ReadError::Disk { .. } | ReadError::Interrupted(_) => Reason::StorageFailed,
+        ReadError::Disk { .. } | ReadError::Interrupted(_) | ReadError::TimedOut(_) => {
+            Reason::StorageFailed
+        }
     }
 }
 
 pub(crate) fn of_delete(error: &DeleteError) -> Reason {
     match error {
         DeleteError::DiskFailed => Reason::StorageFailed,
-        DeleteError::Disk { .. } | DeleteError::Interrupted(_) => Reason::OutcomeUnknown,
+        DeleteError::Disk { .. }
+        | DeleteError::Interrupted(_)
+        | DeleteError::TimedOut(_)
+        | DeleteError::Tiers(_) => Reason::OutcomeUnknown,
         DeleteError::Closed => Reason::Stopping,
     }
 }

@@ -8,13 +8,15 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_core::digest::{BLOCK_BYTES, ChunkHash};
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
 use cairn_core::range::ByteRange;
 use cairn_runtime::BlockingError;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
 use futures_util::stream::BoxStream;
 
 /// Most bytes of one frame that a store hands out: 1 MiB, whole blocks.
@@ -90,6 +92,15 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
 
     /// The disks that copies lie on, each with its life, which receipts carry. Cheap.
     fn disks(&self) -> Vec<DiskReport>;
+
+    /// Waits until all that was acknowledged before is wherever the store means to keep it: for a chain, also in the
+    /// tiers that are written behind. Waits as long as one of those cannot be reached: the caller bounds it.
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`] when the store was closed before.
+    fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+        future::ok(()).boxed()
+    }
 
     /// Refuses further calls that change something, waits for what is at work on the disk and lets go of the disk.
     /// Open writers find the store closed. Can be repeated.
@@ -328,6 +339,43 @@ pub enum WriteError {
     /// The work on the disk gave no result.
     #[error(transparent)]
     Interrupted(#[from] BlockingError),
+    /// The work was not done in time; it may have happened, or happen later.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The tiers that are written behind are too late to take more.
+    #[error("{waiting} chunks wait to be copied to the tiers behind: no more are taken for now")]
+    Backlog {
+        /// Chunks that wait.
+        waiting: usize,
+    },
+}
+
+impl WriteError {
+    /// True when the same write may succeed later, here.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::TimedOut(_) | Self::Backlog { .. } | Self::Interrupted(_))
+    }
+
+    /// True when the write itself is at fault, so that every store would refuse it.
+    pub(crate) fn blames_the_write(&self) -> bool {
+        match self {
+            Self::TooLarge { .. }
+            | Self::PastReserve { .. }
+            | Self::Checksums(_)
+            | Self::BlockMismatch { .. }
+            | Self::LengthMismatch { .. }
+            | Self::Conflict { .. }
+            | Self::Erased { .. } => true,
+            Self::NoRoom { .. }
+            | Self::DiskFailed
+            | Self::Disk { .. }
+            | Self::Broken
+            | Self::Closed
+            | Self::Interrupted(_)
+            | Self::TimedOut(_)
+            | Self::Backlog { .. } => false,
+        }
+    }
 }
 
 /// What of a stored chunk does not match.
@@ -384,6 +432,9 @@ pub enum ReadError {
     /// The work on the disk gave no result.
     #[error(transparent)]
     Interrupted(#[from] BlockingError),
+    /// The work was not done in time; it may have happened, or happen later.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
 }
 
 /// A deletion failed; some of it may have happened.
@@ -406,4 +457,14 @@ pub enum DeleteError {
     /// The work on the disk gave no result.
     #[error(transparent)]
     Interrupted(#[from] BlockingError),
+    /// The work was not done in time; it may have happened, or happen later.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// Several tiers of a chain failed; the others have deleted.
+    #[error("{} tiers failed, the first of them: {}", .0.len(), first_of(.0))]
+    Tiers(Vec<(String, DeleteError)>),
+}
+
+fn first_of(failed: &[(String, DeleteError)]) -> String {
+    failed.first().map_or_else(String::new, |(tier, error)| format!("{tier}: {error}"))
 }

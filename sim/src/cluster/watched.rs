@@ -162,6 +162,10 @@ impl ChunkStore for Watched {
         self.store.disks()
     }
 
+    fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+        self.store.flush()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.store.close()
     }

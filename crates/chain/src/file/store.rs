@@ -201,6 +201,7 @@ fn put_aside(shared: &Shared, chunk: ChunkId, _claim: &Claim<Length>) -> Result<
         Err(ReadError::NotFound { .. }) => None,
         Err(ReadError::Disk { doing, source }) => return Err(DeleteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => return Err(error.into()),
+        Err(ReadError::TimedOut(bound)) => return Err(DeleteError::TimedOut(bound)),
     };
     if let Some(damage) = damage {
         let to = quarantined(shared.next_quarantine(), Some(chunk));

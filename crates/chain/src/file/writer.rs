@@ -215,6 +215,7 @@ fn refuse_other_content(shared: &Shared, new: &Footer) -> Result<(), WriteError>
         Err(ReadError::NotFound { .. }) => Ok(()),
         Err(ReadError::Disk { doing, source }) => Err(WriteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => Err(error.into()),
+        Err(ReadError::TimedOut(bound)) => Err(WriteError::TimedOut(bound)),
     }
 }
 

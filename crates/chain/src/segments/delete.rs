@@ -41,6 +41,7 @@ pub(super) async fn quarantine(shared: &Arc<Shared>, chunk: ChunkId) -> Result<b
         Err(ReadError::Corrupt { damage, .. }) => damage,
         Err(ReadError::Disk { doing, source }) => return Err(DeleteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => return Err(error.into()),
+        Err(ReadError::TimedOut(bound)) => return Err(DeleteError::TimedOut(bound)),
     };
     let victims = victims(shared, &claim);
     let kill = Kill { victims, quarantine: true, claim: Some(claim) };

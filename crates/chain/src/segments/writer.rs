@@ -248,6 +248,7 @@ async fn is_held(
         Err(ReadError::NotFound { .. }) => {}
         Err(ReadError::Disk { doing, source }) => return Err(WriteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => return Err(error.into()),
+        Err(ReadError::TimedOut(bound)) => return Err(WriteError::TimedOut(bound)),
     }
     let victims = vec![(chunk, place)];
     shared.commit(Work::Kill(Kill { victims, quarantine: false, claim: None })).await?;

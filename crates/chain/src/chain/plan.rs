@@ -1,0 +1,304 @@
+//! A chain as it is described, before anything is opened: what makes no sense is refused with the reason.
+
+use std::collections::BTreeSet;
+
+use super::config::{TierConfig, WriteMode};
+use crate::wrap::{LruConfig, TimeoutConfig};
+
+/// The least capacity that a tier of a described chain may have: 16 MiB, two chunks of the usual size. With less, nearly
+/// everything would pass it by.
+pub const CAPACITY_FLOOR: u64 = 16 << 20;
+
+/// Tiers as they are described.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// In order.
+    pub tiers: Vec<TierPlan>,
+    /// The folder of the journal, where a tier is written behind.
+    pub journal: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierPlan {
+    /// Its place in the chain.
+    pub tier: TierConfig,
+    /// What keeps the chunks.
+    pub store: StorePlan,
+    /// The LRU around it.
+    pub lru: Option<LruConfig>,
+    /// The bound on its calls.
+    pub timeout: Option<TimeoutConfig>,
+}
+
+/// What keeps the chunks of a tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlan {
+    /// A store.
+    Store {
+        /// Where it is: a folder, or the address of a bucket with its prefix. None for one in memory.
+        place: Option<String>,
+        /// Bytes that it may hold, where that is set.
+        capacity: Option<u64>,
+    },
+    /// A chain within the chain.
+    Chain(Plan),
+}
+
+/// A described chain makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// There is no tier.
+    #[error("the chain has no tier: describe at least one")]
+    Empty,
+    /// Two tiers have one name.
+    #[error("two tiers are called {0}: give each a name of its own")]
+    SameName(String),
+    /// The first tier is written behind.
+    #[error(
+        "tier {0} comes first and is written behind: a tier before it has to take the chunk before the answer"
+    )]
+    FirstBehind(String),
+    /// No tier keeps what is answered.
+    #[error("no tier is durable and written before the answer: what is acknowledged could be lost")]
+    NothingDurable,
+    /// The last durable tier lets go of chunks.
+    #[error("tier {0} is the last durable one and has an LRU: what it evicts would be gone")]
+    LastEvicts(String),
+    /// A cache is written behind.
+    #[error(
+        "tier {0} is a cache and written behind: a cache is filled by writes and reads, or makes no sense"
+    )]
+    CacheBehind(String),
+    /// Two tiers have one place, or one within the other.
+    #[error("tiers {one} and {other} have the same place, or one within the other: {place}")]
+    SamePlace {
+        /// The first of them.
+        one: String,
+        /// The second.
+        other: String,
+        /// The place of the second.
+        place: String,
+    },
+    /// The capacity is too small for what it is.
+    #[error("tier {tier} may hold {capacity} bytes: at least {CAPACITY_FLOOR} are needed")]
+    TooSmall {
+        /// The tier.
+        tier: String,
+        /// Its capacity in bytes.
+        capacity: u64,
+    },
+    /// The LRU's settings make no sense.
+    #[error("tier {tier}: {problem}")]
+    Lru {
+        /// The tier.
+        tier: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tier is written behind, and nothing remembers what is to be copied.
+    #[error("tier {0} is written behind: give the chain a folder for its journal")]
+    NoJournal(String),
+}
+
+impl Plan {
+    /// Everything that makes no sense, in the order of the tiers.
+    ///
+    /// # Errors
+    /// A list that is not empty.
+    pub fn validate(&self) -> Result<(), Vec<PlanError>> {
+        let mut problems = Vec::new();
+        self.check(&mut problems);
+        let mut places = Vec::new();
+        self.places(&mut places);
+        for (at, (other, place)) in places.iter().enumerate() {
+            let same = places[..at].iter().find(|(_, earlier)| overlap(earlier, place));
+            problems.extend(same.map(|(one, _)| PlanError::SamePlace {
+                one: one.clone(),
+                other: other.clone(),
+                place: place.clone(),
+            }));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn check(&self, problems: &mut Vec<PlanError>) {
+        let Some(first) = self.tiers.first() else {
+            problems.push(PlanError::Empty);
+            return;
+        };
+        if first.tier.write == WriteMode::Behind {
+            problems.push(PlanError::FirstBehind(first.tier.name.clone()));
+        }
+        let mut names = BTreeSet::new();
+        for plan in &self.tiers {
+            if !names.insert(&plan.tier.name) {
+                problems.push(PlanError::SameName(plan.tier.name.clone()));
+            }
+            plan.check(self.journal.is_some(), problems);
+        }
+        let sync = |plan: &&TierPlan| plan.tier.durable && plan.tier.write == WriteMode::Sync;
+        if !self.tiers.iter().any(|plan| sync(&plan)) {
+            problems.push(PlanError::NothingDurable);
+        }
+        let last = self.tiers.iter().rev().find(|plan| plan.tier.durable);
+        let last = last.filter(|plan| plan.lru.is_some());
+        problems.extend(last.map(|plan| PlanError::LastEvicts(plan.tier.name.clone())));
+    }
+
+    fn places(&self, places: &mut Vec<(String, String)>) {
+        for plan in &self.tiers {
+            match &plan.store {
+                StorePlan::Store { place: Some(place), .. } => {
+                    places.push((plan.tier.name.clone(), normal(place)));
+                }
+                StorePlan::Store { place: None, .. } => {}
+                StorePlan::Chain(chain) => chain.places(places),
+            }
+        }
+        places.extend(self.journal.iter().map(|place| ("journal".to_owned(), normal(place))));
+    }
+}
+
+impl TierPlan {
+    fn check(&self, journal: bool, problems: &mut Vec<PlanError>) {
+        let name = || self.tier.name.clone();
+        if self.tier.write == WriteMode::Behind {
+            if !journal {
+                problems.push(PlanError::NoJournal(name()));
+            }
+            if !self.tier.durable {
+                problems.push(PlanError::CacheBehind(name()));
+            }
+        }
+        let mut capacities: Vec<u64> = Vec::new();
+        match &self.store {
+            StorePlan::Store { capacity, .. } => capacities.extend(capacity),
+            StorePlan::Chain(chain) => chain.check(problems),
+        }
+        if let Some(lru) = &self.lru {
+            capacities.push(lru.capacity);
+            let problem = lru.check().err().map(|error| error.to_string());
+            problems.extend(problem.map(|problem| PlanError::Lru { tier: name(), problem }));
+        }
+        let small = capacities.into_iter().filter(|capacity| *capacity < CAPACITY_FLOOR);
+        problems.extend(small.map(|capacity| PlanError::TooSmall { tier: name(), capacity }));
+    }
+}
+
+/// The same place written in one way: without `.`, empty names and a `/` at the end. `..` is left to whoever opens it.
+fn normal(place: &str) -> String {
+    let absolute = if place.starts_with('/') { "/" } else { "" };
+    let names = place.split('/').filter(|name| !name.is_empty() && *name != ".");
+    format!("{absolute}{}", names.collect::<Vec<_>>().join("/"))
+}
+
+fn overlap(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/') || outer.is_empty() || outer == "/"
+        })
+    };
+    within(one, other) || within(other, one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(tier: TierConfig, place: &str) -> TierPlan {
+        let store = StorePlan::Store { place: Some(place.to_owned()), capacity: None };
+        TierPlan { tier, store, lru: None, timeout: None }
+    }
+
+    fn in_lru(plan: TierPlan, capacity: u64) -> TierPlan {
+        TierPlan { lru: Some(LruConfig::of(capacity)), ..plan }
+    }
+
+    fn plan(tiers: Vec<TierPlan>) -> Plan {
+        Plan { tiers, journal: Some("/var/journal".to_owned()) }
+    }
+
+    fn problems(tiers: Vec<TierPlan>) -> Vec<PlanError> {
+        plan(tiers).validate().err().unwrap_or_default()
+    }
+
+    fn disk() -> TierPlan {
+        tier(TierConfig::named("disk"), "/var/disk")
+    }
+
+    fn bucket() -> TierPlan {
+        tier(TierConfig::named("bucket").behind(), "s3://bucket/cairn")
+    }
+
+    #[test]
+    fn a_disk_under_an_lru_with_a_bucket_behind_it_is_fine() {
+        assert_eq!(problems(vec![in_lru(disk(), 500 << 20), bucket()]), []);
+    }
+
+    #[test]
+    fn an_empty_chain_is_refused_also_within_another() {
+        assert_eq!(problems(vec![]), [PlanError::Empty]);
+        let inner = TierPlan { store: StorePlan::Chain(Plan::default()), ..disk() };
+        assert_eq!(problems(vec![inner]), [PlanError::Empty]);
+    }
+
+    #[test]
+    fn an_lru_around_the_last_durable_tier_is_refused() {
+        let evicts = |name: &str| PlanError::LastEvicts(name.to_owned());
+        assert_eq!(problems(vec![in_lru(disk(), 500 << 20)]), [evicts("disk")]);
+        let inner = Plan { journal: Some("/var/inner".to_owned()), ..plan(vec![disk(), bucket()]) };
+        let whole = TierPlan { store: StorePlan::Chain(inner), ..disk() };
+        assert_eq!(problems(vec![in_lru(whole, 500 << 20)]), [evicts("disk")]);
+        let cache = tier(TierConfig::named("cache").cache(), "/var/cache");
+        assert_eq!(problems(vec![disk(), in_lru(cache, 500 << 20)]), []);
+    }
+
+    #[test]
+    fn two_tiers_in_one_place_or_one_within_the_other_are_refused() {
+        for (one, other) in [
+            ("/a", "/a"),
+            ("/a/", "/./a"),
+            ("/a", "/a/b"),
+            ("/a/b", "/a"),
+            ("/", "/a"),
+            ("a", "a//"),
+        ] {
+            let tiers =
+                vec![tier(TierConfig::named("one"), one), tier(TierConfig::named("other"), other)];
+            let found = Plan { tiers, journal: None }.validate();
+            let found = found.expect_err("the same place");
+            assert!(matches!(found[..], [PlanError::SamePlace { .. }]), "{one} {other}: {found:?}");
+        }
+        let other = tier(TierConfig::named("other"), "/var/diskette");
+        assert_eq!(problems(vec![disk(), other]), []);
+        let journal = tier(TierConfig::named("other"), "/var/journal");
+        assert_eq!(problems(vec![disk(), journal]).len(), 1);
+    }
+
+    #[test]
+    fn a_tier_behind_needs_a_durable_one_before_it_and_a_journal() {
+        let name = "bucket".to_owned();
+        let first = [PlanError::FirstBehind(name.clone()), PlanError::NothingDurable];
+        assert_eq!(problems(vec![bucket()]), first);
+        assert_eq!(problems(vec![bucket(), disk()]), [PlanError::FirstBehind(name.clone())]);
+        let cache = tier(TierConfig::named("cache").cache(), "/var/cache");
+        assert_eq!(problems(vec![cache, bucket()]), [PlanError::NothingDurable]);
+        let unremembered = Plan { tiers: vec![disk(), bucket()], journal: None };
+        assert_eq!(unremembered.validate(), Err(vec![PlanError::NoJournal(name)]));
+    }
+
+    #[test]
+    fn a_capacity_below_the_floor_is_refused() {
+        let small = |capacity| PlanError::TooSmall { tier: "disk".to_owned(), capacity };
+        assert_eq!(problems(vec![in_lru(disk(), 1 << 20), bucket()]), [small(1 << 20)]);
+        let tiny = problems(vec![in_lru(disk(), 9), bucket()]);
+        assert!(
+            matches!(tiny[..], [PlanError::Lru { .. }, PlanError::TooSmall { .. }]),
+            "{tiny:?}"
+        );
+        let place = Some("/var/disk".to_owned());
+        let store = StorePlan::Store { place, capacity: Some(CAPACITY_FLOOR - 1) };
+        assert_eq!(problems(vec![TierPlan { store, ..disk() }]), [small(CAPACITY_FLOOR - 1)]);
+    }
+}
