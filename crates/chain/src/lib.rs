@@ -12,15 +12,22 @@
 
 mod checks;
 pub mod disk;
+mod engine;
+pub mod faulty;
 pub mod file;
 mod ledger;
+pub mod memory;
+mod settings;
 pub mod store;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
 
 pub use disk::{Disk, RealDisk};
+pub use engine::EngineStore;
+pub use faulty::{FaultConfig, FaultSeams, FaultStore, InvalidRate};
 pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
+pub use memory::{MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,

@@ -1,0 +1,42 @@
+//! How settings are written in a configuration file.
+
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+/// A number of bytes, or a text such as `10 GiB`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+impl Size {
+    fn bytes<E: Error>(self) -> Result<u64, E> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Text(text) => parse_size::parse_size(&text)
+                .map_err(|error| E::custom(format!("`{text}` is no size such as 10 GiB: {error}"))),
+        }
+    }
+}
+
+/// Reads a size.
+pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Size::deserialize(from)?.bytes()
+}
+
+#[expect(dead_code, reason = "stores to come")]
+/// Reads a size that may be left out.
+pub(crate) fn some_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<Size>::deserialize(from)?.map(Size::bytes).transpose()
+}
+
+/// Reads a time such as `1 s` or `20 ms`.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| D::Error::custom(format!("`{text}` is no time such as 20 ms: {error}")))
+}
