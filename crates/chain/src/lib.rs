@@ -10,26 +10,33 @@
 //! times: bytes that do not match are refused, never repaired silently. What `finish` has answered is durable; before
 //! that nothing of a chunk is visible.
 
+pub mod btree;
 mod checks;
 pub mod disk;
 mod engine;
 pub mod faulty;
 pub mod file;
+mod identity;
 mod ledger;
+pub mod lsm;
 pub mod memory;
 mod settings;
 pub mod store;
+mod tree;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
 
+pub use btree::{BTreeStore, BTreeStoreConfig};
 pub use disk::{Disk, RealDisk};
-pub use engine::EngineStore;
+pub use engine::{EngineOpenError, EngineStore};
 pub use faulty::{FaultConfig, FaultSeams, FaultStore, InvalidRate};
 pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
+pub use lsm::{LsmStore, LsmStoreConfig};
 pub use memory::{MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,
     StoredChunk, Usage, WriteError,
 };
+pub use tree::TreeSeams;

@@ -27,8 +27,6 @@ impl Size {
 pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Size::deserialize(from)?.bytes()
 }
-
-#[expect(dead_code, reason = "stores to come")]
 /// Reads a size that may be left out.
 pub(crate) fn some_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     Option::<Size>::deserialize(from)?.map(Size::bytes).transpose()

@@ -21,16 +21,12 @@ impl Description {
         let footer = Footer { chunk, length: end.length, hash: end.hash, table_crc };
         Self { footer, table }
     }
-
-    #[cfg_attr(not(test), expect(dead_code, reason = "engines to come"))]
     /// The bytes that end a chunk's file: table and footer.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = encode_table(&self.table);
         bytes.extend_from_slice(&self.footer.encode());
         bytes
     }
-
-    #[cfg_attr(not(test), expect(dead_code, reason = "engines to come"))]
     /// Reads what [`Self::encode`] gave, for `chunk`.
     pub(crate) fn decode(bytes: &[u8], chunk: ChunkId) -> Result<Self, Damage> {
         let at = bytes.len().checked_sub(FOOTER_BYTES).ok_or(Damage::Length)?;

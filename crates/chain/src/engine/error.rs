@@ -38,7 +38,6 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    #[expect(dead_code, reason = "engines to come")]
     pub(crate) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Refused { doing, source }
     }

@@ -12,6 +12,7 @@
 
 mod description;
 mod error;
+mod open_error;
 mod reader;
 mod shared;
 mod store;
@@ -26,7 +27,7 @@ use cairn_core::range::ByteRange;
 
 pub(crate) use description::Description;
 pub(crate) use error::EngineError;
-#[expect(unused_imports, reason = "engines to come")]
+pub use open_error::EngineOpenError;
 pub(crate) use shared::Kept;
 pub use store::EngineStore;
 

@@ -34,7 +34,7 @@ impl<E: Engine> EngineStore<E> {
         Self { shared: Arc::new(Shared::new(engine, disk, state, spawner)) }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn engine(&self) -> &E {
         &self.shared.engine
     }

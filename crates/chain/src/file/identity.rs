@@ -7,46 +7,30 @@
 //! crc32c 1a2b3c4d        over the lines before
 //! ```
 
-use cairn_core::digest::plain_crc;
 use cairn_core::ids::DiskIncarnation;
 
 use super::open::OpenError;
+use crate::identity::{self, Unreadable};
 
 /// The file's name in the store's folder.
 pub(super) const FILE: &str = "store";
 /// Most bytes that the file can have.
-pub(super) const MOST_BYTES: usize = 1024;
+pub(super) const MOST_BYTES: usize = identity::MOST_BYTES;
 
 const TITLE: &str = "cairn chunk store";
-const FORMAT: &str = "1";
 
 /// The file's content.
 pub(super) fn encode(disk: DiskIncarnation) -> String {
-    let text = format!("{TITLE}\nformat {FORMAT}\ndisk {disk}\n");
-    let crc = plain_crc(text.as_bytes());
-    format!("{text}crc32c {crc:08x}\n")
+    identity::encode(TITLE, &[("disk", &disk.to_string())])
 }
 
 /// Reads the file's content.
 pub(super) fn decode(bytes: &[u8]) -> Result<DiskIncarnation, OpenError> {
-    let damaged = || OpenError::IdentityDamaged;
-    let text = str::from_utf8(bytes).map_err(|_| damaged())?;
-    let mut lines = text.lines();
-    if lines.next() != Some(TITLE) {
-        return Err(damaged());
-    }
-    // The format is looked at first: a newer one may have other lines.
-    let format = lines.next().and_then(|line| line.strip_prefix("format "));
-    match format {
-        Some(FORMAT) => {}
-        Some(format) => {
-            return Err(OpenError::UnknownFormat { format: format.to_owned() });
-        }
-        None => return Err(damaged()),
-    }
-    let disk = lines.next().and_then(|line| line.strip_prefix("disk "));
-    let disk = disk.and_then(|disk| disk.parse().ok()).ok_or_else(damaged)?;
-    if encode(disk) == text { Ok(disk) } else { Err(damaged()) }
+    let [disk] = identity::decode(bytes, TITLE, ["disk"]).map_err(|error| match error {
+        Unreadable::UnknownFormat(format) => OpenError::UnknownFormat { format },
+        Unreadable::Damaged => OpenError::IdentityDamaged,
+    })?;
+    disk.parse().map_err(|_| OpenError::IdentityDamaged)
 }
 
 #[cfg(test)]
