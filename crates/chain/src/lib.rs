@@ -20,6 +20,7 @@ mod identity;
 mod ledger;
 pub mod lsm;
 pub mod memory;
+pub mod object_tier;
 mod settings;
 pub mod store;
 mod tree;
@@ -34,6 +35,7 @@ pub use faulty::{FaultConfig, FaultSeams, FaultStore, InvalidRate};
 pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
 pub use lsm::{LsmStore, LsmStoreConfig};
 pub use memory::{MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
+pub use object_tier::{ObjectTier, ObjectTierConfig, ObjectTierSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,

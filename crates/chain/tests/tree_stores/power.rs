@@ -8,7 +8,11 @@ use self::disk::{Disk, Operation};
 use crate::{chunk, seams};
 
 #[path = "../../../kv/tests/redb/disk.rs"]
-#[allow(dead_code, reason = "the disk of the metadata's tests, of which less is needed here")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the disk of the metadata's tests, which need more of it"
+)]
 mod disk;
 
 async fn open(disk: &Disk) -> BTreeStore {
