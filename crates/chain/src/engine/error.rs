@@ -13,6 +13,9 @@ pub enum EngineError {
     /// What it has of the chunk is not what was stored.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// The chunk was deleted while it was read.
+    #[error("the chunk is gone")]
+    Gone,
     /// There is no room left.
     #[error("no room is left")]
     Full,
@@ -45,6 +48,7 @@ impl EngineError {
     pub(super) fn of_read(self, chunk: ChunkId) -> ReadError {
         match self {
             Self::Damaged(damage) => ReadError::Corrupt { chunk, damage },
+            Self::Gone => ReadError::NotFound { chunk },
             other => match other.cause() {
                 Ok((doing, source)) => ReadError::Disk { doing, source },
                 Err(error) => error.into(),
@@ -75,6 +79,7 @@ impl EngineError {
             Self::Damaged(damage) => {
                 Ok(("look at a chunk", io::Error::new(io::ErrorKind::InvalidData, damage)))
             }
+            Self::Gone => Ok(("look at a chunk", io::ErrorKind::NotFound.into())),
             Self::Full => Ok(("find room", io::ErrorKind::StorageFull.into())),
             Self::Refused { doing, source } | Self::Failed { doing, source } => Ok((doing, source)),
             Self::Interrupted(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cairn_core::ids::{ChunkId, DiskIncarnation};
 use cairn_runtime::BlockingError;
 use futures_util::FutureExt;
@@ -33,7 +33,7 @@ pub(super) fn begin<E: Engine>(
         reserve,
         aside,
         checks: StreamChecks::new(chunk, reserve),
-        gathered: BytesMut::new(),
+        gathered: Vec::new(),
         broken: false,
     }))
 }
@@ -46,7 +46,7 @@ struct EngineWriter<E: Engine> {
     checks: StreamChecks,
     /// Less than a slice. Copied: a piece may be a part of a buffer that is much larger than itself, and a slice lies in
     /// one run of memory.
-    gathered: BytesMut,
+    gathered: Vec<u8>,
     /// A call failed or was dropped on its way: what has been written is not known.
     broken: bool,
 }
@@ -58,21 +58,31 @@ impl<E: Engine> EngineWriter<E> {
         self.checks.update(bytes, block_crcs)?;
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            if self.gathered.is_empty() {
+                self.gathered.reserve_exact(E::SLICE_BYTES.min(self.most_to_come(rest)));
+            }
             let wanted = E::SLICE_BYTES - self.gathered.len();
             let (now, later) = rest.split_at(wanted.min(rest.len()));
             self.gathered.extend_from_slice(now);
             rest = later;
             if self.gathered.len() == E::SLICE_BYTES {
-                let slice = std::mem::take(&mut self.gathered).freeze();
-                self.write(slice).await?;
+                self.write_gathered().await?;
             }
         }
         self.broken = false;
         Ok(())
     }
 
-    async fn write(&mut self, slice: Bytes) -> Result<(), WriteError> {
-        let written = self.aside.write(slice).await;
+    /// Bytes that the chunk may still have, with these.
+    fn most_to_come(&self, now: &[u8]) -> usize {
+        let later = self.reserve - self.checks.received();
+        now.len().saturating_add(usize::try_from(later).unwrap_or(usize::MAX))
+    }
+
+    async fn write_gathered(&mut self) -> Result<(), WriteError> {
+        // A slice takes up no more memory than it has bytes.
+        let slice = std::mem::take(&mut self.gathered).into_boxed_slice();
+        let written = self.aside.write(slice.into()).await;
         written.map_err(|error| self.aside.refused(self.reserve, error))
     }
 
@@ -89,8 +99,7 @@ impl<E: Engine> EngineWriter<E> {
         let checks = std::mem::replace(&mut self.checks, StreamChecks::new(self.chunk, 0));
         let table = checks.finish(&end)?;
         if !self.gathered.is_empty() {
-            let slice = std::mem::take(&mut self.gathered).freeze();
-            self.write(slice).await?;
+            self.write_gathered().await?;
         }
         let description = Description::new(self.chunk, &end, table);
         let shared = Arc::clone(&self.aside.shared);

@@ -83,6 +83,14 @@ fn refused(doing: &'static str) -> impl FnOnce(object_store::Error) -> EngineErr
     move |error| EngineError::Refused { doing, source: said(error) }
 }
 
+/// As [`refused`], where a missing object is a chunk that is gone.
+fn gone_or(doing: &'static str) -> impl FnOnce(object_store::Error) -> EngineError {
+    move |error| match error {
+        object_store::Error::NotFound { .. } => EngineError::Gone,
+        other => refused(doing)(other),
+    }
+}
+
 impl ObjectEngine {
     /// Sends what there is as the next part.
     async fn send_part(&self, place: &mut Place) -> object_store::Result<()> {
@@ -224,7 +232,7 @@ impl Engine for ObjectEngine {
             let range = Some(GetRange::Bounded(blocks.offset..blocks.end() + ahead));
             let options = GetOptions { range, ..GetOptions::default() };
             let found = self.clients.plain.get_opts(&held.path, options).await;
-            held.stream = Some(found.map_err(refused(doing))?.into_stream());
+            held.stream = Some(found.map_err(gone_or(doing))?.into_stream());
             held.at = blocks.offset;
             held.left = Bytes::new();
         }
@@ -238,7 +246,7 @@ impl Engine for ObjectEngine {
                 };
                 // A short object is told by its blocks.
                 let Some(next) = next else { break };
-                held.left = next.map_err(refused(doing))?;
+                held.left = next.map_err(gone_or(doing))?;
             }
             let now = held.left.len().min(wanted - bytes.len());
             bytes.extend_from_slice(&held.left.split_to(now));

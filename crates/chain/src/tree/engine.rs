@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,6 +19,8 @@ use crate::store::Damage;
 
 /// Most chunks that one commit removes.
 const REMOVED_AT_ONCE: usize = 64;
+/// How many places a reader looks at when a chunk is written again and again.
+const PLACES: usize = 8;
 
 /// Chunks in a tree; see [the module](crate::tree).
 pub struct TreeEngine<T: Tree> {
@@ -44,6 +47,40 @@ pub struct Place {
     number: u64,
     /// Slices put so far.
     slices: u32,
+}
+
+/// A chunk that is being read.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    chunk: ChunkId,
+    place: u64,
+}
+
+impl Held {
+    /// Reads part of a slice. Who deletes a chunk or writes it again does not wait for readers, so what was here may be
+    /// gone, or at another place by now; there the content is the same.
+    fn read<T: Tree>(
+        &mut self,
+        tree: &T,
+        number: u32,
+        part: Range<usize>,
+    ) -> Result<Bytes, EngineError> {
+        let doing = "read blocks";
+        for _ in 0..PLACES {
+            let key = keys::slice(self.place, number);
+            let found = tree.get(Table::Slices, &key, part.clone());
+            if let Some(bytes) = found.map_err(EngineError::refused(doing))? {
+                return Ok(bytes);
+            }
+            let record = tree.get(Table::Chunks, &keys::chunk(self.chunk), 0..keys::HEAD_BYTES);
+            let record = record.map_err(EngineError::refused(doing))?.ok_or(EngineError::Gone)?;
+            match keys::place_in(&record) {
+                Some(place) if place != self.place => self.place = place,
+                _ => return Err(Damage::Length.into()),
+            }
+        }
+        Err(EngineError::Gone)
+    }
 }
 
 fn closed() -> EngineError {
@@ -131,8 +168,7 @@ pub(super) fn slices_at<T: Tree>(tree: &T, place: u64) -> io::Result<Vec<Change>
 
 impl<T: Tree> Engine for TreeEngine<T> {
     type Place = Place;
-    /// The number of the place.
-    type Held = u64;
+    type Held = Held;
 
     const SLICE_BYTES: usize = T::SLICE_BYTES;
 
@@ -182,17 +218,17 @@ impl<T: Tree> Engine for TreeEngine<T> {
         &self,
         chunk: ChunkId,
         _length: u64,
-    ) -> Result<Option<(Description, u64)>, EngineError> {
+    ) -> Result<Option<(Description, Held)>, EngineError> {
         let look = move |tree: &T| tree.get(Table::Chunks, &keys::chunk(chunk), 0..usize::MAX);
         let record = self.run(look).await?.map_err(EngineError::refused("read a description"))?;
         let Some(record) = record else { return Ok(None) };
         let (place, description) = read_record(&record, chunk)?;
-        Ok(Some((description, place)))
+        Ok(Some((description, Held { chunk, place })))
     }
 
     async fn read(
         &self,
-        held: &mut u64,
+        held: &mut Held,
         blocks: ByteRange,
         _ahead: u64,
     ) -> Result<Bytes, EngineError> {
@@ -200,10 +236,11 @@ impl<T: Tree> Engine for TreeEngine<T> {
         let number = u32::try_from(blocks.offset / slice).unwrap_or(u32::MAX);
         let begin = usize::try_from(blocks.offset % slice).unwrap_or(usize::MAX);
         let end = begin.saturating_add(usize::try_from(blocks.length).unwrap_or(usize::MAX));
-        let key = keys::slice(*held, number);
-        let read = self.run(move |tree| tree.get(Table::Slices, &key, begin..end)).await?;
-        let bytes = read.map_err(EngineError::refused("read blocks"))?;
-        bytes.ok_or_else(|| Damage::Length.into())
+        let mut now = *held;
+        let read = move |tree: &T| now.read(tree, number, begin..end).map(|bytes| (now, bytes));
+        let (now, bytes) = self.run(read).await??;
+        *held = now;
+        Ok(bytes)
     }
 
     async fn remove(&self, chunks: Vec<ChunkId>) -> Result<(), EngineError> {

@@ -105,11 +105,7 @@ impl Server {
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
         let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Answer {
-            status: status.expect("a status"),
-            head,
-            body: answer[end + 4..].to_vec(),
-        }
+        Answer { status: status.expect("a status"), head, body: answer[end + 4..].to_vec() }
     }
 }
 

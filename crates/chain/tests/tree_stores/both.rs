@@ -1,11 +1,17 @@
 //! What holds for both: life over a restart, one opening at a time, damage, leftovers.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use cairn_chain::conformance::{content, get, get_all, put, send};
-use cairn_chain::{ChunkStore, Damage, EngineOpenError, FRAME_BYTES, ListChunks, ReadError};
+use cairn_chain::conformance::{blob, content, get, get_all, put, send};
+use cairn_chain::{
+    ChunkStore, Damage, EngineOpenError, FRAME_BYTES, ListChunks, ReadError, WriteError,
+};
+use cairn_core::ids::ChunkId;
 use cairn_core::range::ByteRange;
+use cairn_runtime::{Entropy, Spawner};
 use fjall::{Database, KeyspaceCreateOptions, KvSeparationOptions};
+use futures_util::StreamExt;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::{chunk, open_btree, open_lsm};
@@ -205,6 +211,73 @@ macro_rules! both {
                 assert_eq!($slices(folder.path()), 0);
             }
 
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn whatever_happens_at_once_the_books_and_the_store_agree() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = $open(folder.path()).await.unwrap();
+                let spawner = Spawner::current();
+                let tasks: Vec<_> =
+                    (0..8).map(|seed| spawner.spawn(churn(store.clone(), seed))).collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+                let usage = store.usage();
+                assert_eq!((usage.open_writes, usage.reserved), (0, 0));
+                let listed = store.list(ALL).await.unwrap();
+                store.close().await;
+                assert_eq!($slices(folder.path()), listed.chunks.len(), "one each, and no more");
+                let store = $open(folder.path()).await.unwrap();
+                assert_eq!(store.usage(), usage);
+                assert_eq!(store.list(ALL).await.unwrap(), listed);
+            }
+
+            #[tokio::test]
+            async fn a_reader_goes_on_while_its_chunk_is_written_again_and_ends_when_it_is_deleted() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = $open(folder.path()).await.unwrap();
+                let bytes = content(FRAME_BYTES * 3, 1);
+                put(&*store, chunk(0), &bytes).await.unwrap();
+                let whole = ByteRange::whole(bytes.len() as u64);
+                let mut reader = store.read(chunk(0), whole).await.unwrap();
+                put(&*store, chunk(0), &bytes).await.unwrap();
+                let first = reader.frames.next().await.unwrap().expect("read at its new place");
+                assert!(first.bytes == bytes[..first.bytes.len()]);
+                store.delete(vec![chunk(0)]).await.unwrap();
+                let next = reader.frames.next().await.unwrap();
+                assert!(matches!(next, Err(ReadError::NotFound { .. })), "{next:?}");
+                assert!(reader.frames.next().await.is_none());
+            }
+
+            #[tokio::test]
+            async fn a_caller_that_goes_away_while_it_finishes_leaves_a_whole_store() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = $open(folder.path()).await.unwrap();
+                let bytes = content(100_000, 1);
+                for index in 0..20 {
+                    let mut writer = store.begin(chunk(index), 100_000).await.unwrap();
+                    let end = send(&mut *writer, chunk(index), &bytes, 50_000).await.unwrap();
+                    let mut finish = writer.finish(end);
+                    for _ in 0..index {
+                        // Looks at it some times, then goes away.
+                        let looked = std::future::poll_fn(|context| {
+                            std::task::Poll::Ready(finish.as_mut().poll(context).is_ready())
+                        });
+                        if looked.await {
+                            break;
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                }
+                store.close().await;
+                let usage = store.usage();
+                assert_eq!((usage.open_writes, usage.reserved), (0, 0));
+                let store = $open(folder.path()).await.unwrap();
+                assert_eq!(store.usage().chunks, usage.chunks);
+                for kept in store.list(ALL).await.unwrap().chunks {
+                    assert!(get_all(&*store, kept.chunk).await.unwrap() == bytes);
+                }
+            }
+
             #[tokio::test]
             async fn a_file_in_the_folders_place_is_refused() {
                 let folder = tempfile::tempdir().unwrap();
@@ -226,6 +299,32 @@ macro_rules! both {
             }
         }
     };
+}
+
+/// Writes, repeats, deletes and drops writers of a few chunks, in an order that `seed` draws.
+async fn churn(store: Arc<dyn ChunkStore>, seed: u64) {
+    let entropy = Entropy::seeded(seed);
+    for _ in 0..60 {
+        let n = entropy.below(4) as u8;
+        let chunk = ChunkId::new(blob(n), entropy.below(3) as u32);
+        // Content is a matter of the chunk, as ids are never used again.
+        let bytes = content(70_000 + chunk.index as usize, n);
+        match entropy.below(10) {
+            0..5 => match put(&*store, chunk, &bytes).await {
+                Ok(()) | Err(WriteError::Erased { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+            5 => drop(store.begin(chunk, 100_000).await),
+            6 => drop(store.delete(vec![chunk]).await.expect("deleted")),
+            7 if n == 3 => drop(store.erase_blob(blob(n), 2).await.expect("erased")),
+            8 => assert!(!store.quarantine(chunk).await.expect("looked at"), "it is intact"),
+            _ => match get_all(&*store, chunk).await {
+                Ok(read) => assert!(read == bytes),
+                Err(ReadError::NotFound { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
 }
 
 async fn absent(store: &dyn ChunkStore) {
