@@ -1,84 +1,92 @@
-//! The record that says what a store is: which format it has, and which life of its disk it is.
+//! The file `store` in a store's folder: which kind of store and which format it has, and which life of the disk it is.
 //!
 //! ```text
-//! cairn chunk store
+//! cairn chunk store      or: cairn segment store
 //! format 1
-//! disk 0197f3a2-…        and other facts, one to a line
+//! disk 0197f3a2-…
 //! crc32c 1a2b3c4d        over the lines before
 //! ```
 
-use cairn_core::digest::plain_crc;
+use cairn_core::ids::DiskIncarnation;
 
-/// Most bytes that the record can have.
-pub(crate) const MOST_BYTES: usize = 1024;
+use crate::facts::{self, Unreadable};
+use crate::open::OpenError;
 
-const FORMAT: &str = "1";
+/// The file's name in the store's folder.
+pub(crate) const FILE: &str = "store";
+/// Most bytes that the file can have.
+pub(crate) const MOST_BYTES: usize = facts::MOST_BYTES;
 
-/// The record is not what a store of this version writes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    UnknownFormat(String),
-    Damaged,
+/// What keeps chunks in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file per chunk.
+    Files,
+    /// Segments.
+    Segments,
 }
 
-/// The record of a store of this kind.
-pub(crate) fn encode(title: &str, facts: &[(&str, &str)]) -> String {
-    let mut text = format!("{title}\nformat {FORMAT}\n");
-    for (name, value) in facts {
-        text.push_str(&format!("{name} {value}\n"));
+impl Kind {
+    const ALL: [Self; 2] = [Self::Files, Self::Segments];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Files => "cairn chunk store",
+            Self::Segments => "cairn segment store",
+        }
     }
-    let crc = plain_crc(text.as_bytes());
-    format!("{text}crc32c {crc:08x}\n")
 }
 
-/// The facts, by the names that are wanted, of a record of this kind.
-pub(crate) fn decode<const N: usize>(
-    bytes: &[u8],
-    title: &str,
-    names: [&str; N],
-) -> Result<[String; N], Unreadable> {
-    let text = str::from_utf8(bytes).map_err(|_| Unreadable::Damaged)?;
-    let mut lines = text.lines();
-    if lines.next() != Some(title) {
-        return Err(Unreadable::Damaged);
-    }
-    // The format is looked at first: a newer one may have other lines.
-    match lines.next().and_then(|line| line.strip_prefix("format ")) {
-        Some(FORMAT) => {}
-        Some(format) => return Err(Unreadable::UnknownFormat(format.to_owned())),
-        None => return Err(Unreadable::Damaged),
-    }
-    let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-    let values = names.map(|name| value(name).unwrap_or_default().to_owned());
-    let mut facts = names.iter().zip(&values).map(|(name, value)| (*name, value.as_str()));
-    let facts: [(&str, &str); N] = std::array::from_fn(|_| facts.next().unwrap_or_default());
-    if encode(title, &facts) == text { Ok(values) } else { Err(Unreadable::Damaged) }
+/// The file's content.
+pub(crate) fn encode(kind: Kind, disk: DiskIncarnation) -> String {
+    facts::encode(kind.title(), &[("disk", &disk.to_string())])
+}
+
+/// Reads the file's content.
+pub(crate) fn decode(kind: Kind, bytes: &[u8]) -> Result<DiskIncarnation, OpenError> {
+    let wanted = kind.title();
+    let [disk] = facts::decode(bytes, wanted, ["disk"]).map_err(|error| match error {
+        Unreadable::UnknownFormat(format) => OpenError::UnknownFormat { format },
+        Unreadable::Damaged => OpenError::IdentityDamaged,
+        Unreadable::OtherTitle(found) => {
+            let other = Kind::ALL.into_iter().find(|other| found == other.title());
+            other.map_or(OpenError::IdentityDamaged, |other| OpenError::OtherStore {
+                found: other.title(),
+                wanted,
+            })
+        }
+    })?;
+    disk.parse().map_err(|_| OpenError::IdentityDamaged)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TITLE: &str = "cairn chunk store";
-
     #[test]
-    fn a_record_survives_its_text_and_every_flipped_bit_is_noticed() {
-        let text = encode(TITLE, &[("disk", "7"), ("keys", "plain")]);
-        let read = |bytes: &[u8]| decode(bytes, TITLE, ["disk", "keys"]);
-        assert_eq!(read(text.as_bytes()), Ok(["7".to_owned(), "plain".to_owned()]));
+    fn the_identity_survives_its_text_and_every_flipped_bit_is_noticed() {
+        let disk = DiskIncarnation::from_slice(&[5; 16]).expect("16 bytes");
+        let text = encode(Kind::Files, disk);
+        assert_eq!(decode(Kind::Files, text.as_bytes()).expect("our own text"), disk);
         for bit in 0..text.len() * 8 {
             let mut bytes = text.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&bytes).is_err(), "bit {bit} went unnoticed");
+            assert!(decode(Kind::Files, &bytes).is_err(), "bit {bit} went unnoticed");
         }
-        assert_eq!(decode(text.as_bytes(), TITLE, ["disk"]), Err(Unreadable::Damaged));
-        assert_eq!(decode(text.as_bytes(), "another", ["disk", "keys"]), Err(Unreadable::Damaged));
     }
 
     #[test]
     fn another_format_is_named() {
         let text = "cairn chunk store\nformat 2\nwhatever\n";
-        let read = decode(text.as_bytes(), TITLE, ["disk"]);
-        assert_eq!(read, Err(Unreadable::UnknownFormat("2".to_owned())));
+        let error = decode(Kind::Files, text.as_bytes()).expect_err("format 2");
+        assert!(error.to_string().contains("format 2"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_the_other_kind_is_named() {
+        let disk = DiskIncarnation::from_slice(&[5; 16]).expect("16 bytes");
+        let text = encode(Kind::Files, disk);
+        let error = decode(Kind::Segments, text.as_bytes()).expect_err("the other kind");
+        assert!(matches!(error, OpenError::OtherStore { .. }), "{error}");
     }
 }

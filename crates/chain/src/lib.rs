@@ -1,9 +1,11 @@
 //! Chunk stores of a storage node: one contract, [`ChunkStore`], and what keeps it.
 //!
 //! ```text
-//! storage node ─► ChunkStore ─► FileStore ─► Disk ─► RealDisk        pread, pwrite, fsync
-//!                 (contract)    (a file       (seam)  MemoryDisk     crashes and fails on request
-//!                               per chunk)
+//! storage node ─► ChunkStore ─┬─► FileStore, SegmentStore ─► Disk ─► RealDisk        pread, pwrite, fsync
+//!                 (contract)  │   (a file per chunk;        (seam)  MemoryDisk     crashes and fails on request
+//!                             │    few large files)
+//!                             ├─► EngineStore ─► MemoryStore · BTreeStore (redb) · LsmStore (fjall) · ObjectTier (S3 …)
+//!                             └─► FaultStore ─► another store, with faults on request
 //! ```
 //!
 //! A store is told the block checksums of what it takes and gives them back with what it hands out, checked both
@@ -14,6 +16,7 @@ pub mod btree;
 mod checks;
 pub mod disk;
 mod engine;
+mod facts;
 pub mod faulty;
 pub mod file;
 mod identity;
@@ -21,6 +24,8 @@ mod ledger;
 pub mod lsm;
 pub mod memory;
 pub mod object_tier;
+mod open;
+pub mod segments;
 mod settings;
 pub mod store;
 mod tree;
@@ -32,10 +37,12 @@ pub use btree::{BTreeStore, BTreeStoreConfig};
 pub use disk::{Disk, RealDisk};
 pub use engine::{EngineOpenError, EngineStore};
 pub use faulty::{FaultConfig, FaultSeams, FaultStore, InvalidRate};
-pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
+pub use file::{FileStore, FileStoreConfig, FileStoreSeams};
 pub use lsm::{LsmStore, LsmStoreConfig};
 pub use memory::{MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
 pub use object_tier::{ObjectTier, ObjectTierConfig, ObjectTierSeams};
+pub use open::OpenError;
+pub use segments::{SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,

@@ -4,7 +4,7 @@ use std::io;
 
 use cairn_runtime::BlockingError;
 
-use crate::identity::Unreadable;
+use crate::facts::Unreadable;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,10 @@ impl EngineOpenError {
         match error {
             Unreadable::UnknownFormat(format) => Self::UnknownFormat { place, format },
             Unreadable::Damaged => Self::IdentityDamaged { place },
+            Unreadable::OtherTitle(found) => {
+                let why = format!("its identity says `{}`", found.escape_debug());
+                Self::Foreign { place, why }
+            }
         }
     }
 

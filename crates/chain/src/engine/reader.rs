@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_core::digest::{BLOCK_BYTES, block_crc};
+use cairn_core::digest::BLOCK_BYTES;
 use cairn_core::ids::ChunkId;
 use cairn_core::range::ByteRange;
 use futures_util::stream::{self, StreamExt};
 
 use super::shared::Shared;
 use super::{Description, Engine};
-use crate::store::{ChunkReader, ChunkStat, Damage, Frame, ReadError, ReadHeader};
+use crate::checks::prove_blocks;
+use crate::store::{ChunkReader, ChunkStat, Frame, ReadError, ReadHeader};
 
 /// Opens a chunk; see [`crate::ChunkStore::read`].
 pub(super) async fn read<E: Engine>(
@@ -89,20 +90,9 @@ impl<E: Engine> OpenChunk<E> {
 
     fn check(&self, blocks: ByteRange, bytes: Bytes) -> Result<Frame, ReadError> {
         let chunk = self.description.footer.chunk;
-        let corrupt = |damage| ReadError::Corrupt { chunk, damage };
-        let first = usize::try_from(blocks.offset).unwrap_or(usize::MAX) / BLOCK_BYTES;
-        let mut block_crcs = Vec::with_capacity(bytes.len().div_ceil(BLOCK_BYTES));
-        for (at, block) in (first..).zip(bytes.chunks(BLOCK_BYTES)) {
-            let number = u32::try_from(at).unwrap_or(u32::MAX);
-            let stored = self.description.table.get(at).copied();
-            if stored != Some(block_crc(chunk, number, block)) {
-                return Err(corrupt(Damage::Block(number)));
-            }
-            block_crcs.extend(stored);
-        }
-        if bytes.len() as u64 != blocks.length {
-            return Err(corrupt(Damage::Length));
-        }
+        let length = usize::try_from(blocks.length).unwrap_or(usize::MAX);
+        let proven = prove_blocks(chunk, &self.description.table, blocks.offset, length, &bytes);
+        let block_crcs = proven.map_err(|damage| ReadError::Corrupt { chunk, damage })?;
         Ok(Frame { bytes, block_crcs })
     }
 }

@@ -74,16 +74,16 @@ impl Footer {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Damage> {
         let bytes: &[u8; FOOTER_BYTES] = bytes.try_into().map_err(|_| Damage::Length)?;
         if bytes[76..] != MAGIC {
-            return Err(Damage::Footer);
+            return Err(Damage::Description);
         }
         let version = number(bytes, 72);
         if version != FORMAT_VERSION {
             return Err(Damage::UnknownFormat(version));
         }
         if number(bytes, CRC_AT) != footer_crc(bytes) || number(bytes, 28) != BLOCK_SIZE {
-            return Err(Damage::Footer);
+            return Err(Damage::Description);
         }
-        Self::fields(bytes).ok_or(Damage::Footer)
+        Self::fields(bytes).ok_or(Damage::Description)
     }
 
     /// Whether it can end the file that has `chunk`'s name and `file_length` bytes.

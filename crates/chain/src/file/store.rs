@@ -11,13 +11,14 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde::Deserialize;
 
-use super::open::{self, OpenError};
+use super::open;
 use super::paths::{QUARANTINE, chunk_file, fan_out, inner_folder, quarantined};
 use super::reader::OpenChunk;
 use super::shared::{Length, Shared};
 use super::{reader, writer};
 use crate::disk::Disk;
 use crate::ledger::Claim;
+use crate::open::OpenError;
 use crate::settings;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,

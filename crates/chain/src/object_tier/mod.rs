@@ -1,7 +1,7 @@
 //! Chunks in a bucket of an object store: S3 and what speaks it, Google Cloud Storage, Azure Blob Storage.
 //!
 //! ```text
-//! <prefix>/store              identity.rs: format, disk, form of the keys
+//! <prefix>/store              facts.rs: format, disk, form of the keys
 //! <prefix>/chunks/<key>       a chunk: the bytes of a chunk's file (data, table, footer)
 //! <prefix>/quarantine/<key>   what was no intact chunk
 //! ```

@@ -14,8 +14,8 @@ use super::engine::{ObjectEngine, said};
 use super::keys::Keys;
 use super::{Clients, ObjectTier, ObjectTierSeams, Objects};
 use crate::engine::{EngineOpenError, Kept};
+use crate::facts;
 use crate::file::format::{FOOTER_BYTES, Footer, file_bytes};
-use crate::identity;
 use crate::ledger::State;
 use crate::store::MAX_CHUNK_BYTES;
 
@@ -72,7 +72,7 @@ impl Opening {
         }
         let disk = draw();
         let facts = [("disk", &*disk.to_string()), ("keys", self.keys.form().name())];
-        let record = identity::encode(TITLE, &facts);
+        let record = facts::encode(TITLE, &facts);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.bucket.put_opts(&self.keys.store(), record.into(), options).await;
         match put {
@@ -93,11 +93,11 @@ impl Opening {
             Err(error) => return Err(self.refused(doing)(error)),
         };
         let damaged = || EngineOpenError::IdentityDamaged { place: self.place.clone() };
-        if found.meta.size > identity::MOST_BYTES as u64 {
+        if found.meta.size > facts::MOST_BYTES as u64 {
             return Err(damaged());
         }
         let bytes = found.bytes().await.map_err(self.refused(doing))?;
-        let facts = identity::decode(&bytes, TITLE, ["disk", "keys"]);
+        let facts = facts::decode(&bytes, TITLE, ["disk", "keys"]);
         let [disk, form] =
             facts.map_err(|error| EngineOpenError::unreadable(&self.place, error))?;
         if form != self.keys.form().name() {

@@ -53,7 +53,7 @@ pub(super) fn record_bytes(length: u64) -> u64 {
 
 /// Reads a record.
 pub(super) fn read_record(record: &[u8], chunk: ChunkId) -> Result<(u64, Description), Damage> {
-    let place = place_in(record).ok_or(Damage::Footer)?;
+    let place = place_in(record).ok_or(Damage::Description)?;
     Ok((place, Description::decode(&record[HEAD_BYTES..], chunk)?))
 }
 

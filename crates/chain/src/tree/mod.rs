@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! table    key                            value
-//! meta     "store"                        identity.rs
+//! meta     "store"                        facts.rs
 //! chunks   chunk id, 20 bytes             place, 8 bytes; its CRC32C, 4; table and footer as at the end of a chunk's file
 //! slices   place, 8 bytes; number, 4      whole blocks of the chunk; the last slice is short
 //! aside    chunk id, 20 bytes             as in `chunks`: what was no intact chunk

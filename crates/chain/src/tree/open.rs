@@ -10,7 +10,7 @@ use super::engine::{TreeEngine, slices_at};
 use super::keys::{self, read_record};
 use super::{Change, Table, Tree, TreeSeams};
 use crate::engine::{Engine, EngineOpenError, EngineStore, Kept};
-use crate::identity;
+use crate::facts;
 use crate::ledger::State;
 use crate::store::MAX_CHUNK_BYTES;
 
@@ -75,9 +75,9 @@ fn identify<T: Tree>(
 ) -> Result<DiskIncarnation, EngineOpenError> {
     let (title, place) = (opening.title, &opening.place);
     let failed = || EngineOpenError::refused(place, "read the store's identity");
-    let known = tree.get(Table::Meta, keys::STORE, 0..identity::MOST_BYTES).map_err(failed())?;
+    let known = tree.get(Table::Meta, keys::STORE, 0..facts::MOST_BYTES).map_err(failed())?;
     if let Some(bytes) = known {
-        let facts = identity::decode(&bytes, title, ["disk"]);
+        let facts = facts::decode(&bytes, title, ["disk"]);
         let [disk] = facts.map_err(|error| EngineOpenError::unreadable(place, error))?;
         return disk.parse().map_err(|_| EngineOpenError::IdentityDamaged { place: place.clone() });
     }
@@ -93,7 +93,7 @@ fn identify<T: Tree>(
         return Err(EngineOpenError::IdentityMissing { place: place.clone() });
     }
     let disk = draw();
-    let record = Bytes::from(identity::encode(title, &[("disk", &disk.to_string())]));
+    let record = Bytes::from(facts::encode(title, &[("disk", &disk.to_string())]));
     tree.commit(vec![Change::Put(Table::Meta, keys::STORE.to_vec(), record)], true)
         .map_err(EngineOpenError::refused(place, "write the store's identity"))?;
     Ok(disk)

@@ -176,7 +176,7 @@ async fn damage_to_the_end_of_an_object_is_noticed() {
     let bytes = content(200_000, 1);
     type Edit = fn(&mut Vec<u8>);
     let edits: [(Edit, Damage); 5] = [
-        (|object| *object.last_mut().unwrap() ^= 1, Damage::Footer),
+        (|object| *object.last_mut().unwrap() ^= 1, Damage::Description),
         (|object| object[200_000] ^= 1, Damage::Table),
         (|object| object.truncate(100_000), Damage::Length),
         (|object| object.extend([0; 10]), Damage::Length),
