@@ -129,10 +129,7 @@ fn open_file(path: &Path) -> io::Result<FileBackend> {
         options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let folder = path.parent().filter(|parent| *parent != Path::new(""));
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    FileBackend::new(file).map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => io::ErrorKind::WouldBlock.into(),
-        other => io::Error::other(other),
-    })
+    FileBackend::new(file).map_err(io::Error::other)
 }
 
 /// 15 blocks. redb gives large values pages of their own, in powers of two: with its key, a frame of 16 blocks would

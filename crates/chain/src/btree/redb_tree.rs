@@ -52,6 +52,10 @@ impl RedbTree {
             DatabaseError::DatabaseAlreadyOpen => {
                 EngineOpenError::InUse { place: place.to_owned() }
             }
+            DatabaseError::UpgradeRequired(version) => EngineOpenError::UnknownFormat {
+                place: place.to_owned(),
+                format: format!("{version} of redb"),
+            },
             other => EngineOpenError::refused(place, "open the database")(said(other)),
         })?;
         let names = ["meta", "records", "slices", "aside"];

@@ -35,7 +35,7 @@ pub struct LsmStoreConfig {
     /// Most memory for blocks of tables and blob files.
     #[serde(default = "LsmStoreConfig::default_cache", deserialize_with = "settings::bytes")]
     pub cache: u64,
-    /// Once so many bytes of chunks were written, they go from memory to a table; twice that many are in memory at most.
+    /// Once so many bytes were written, they go from memory to a table, while the next ones are gathered.
     #[serde(default = "LsmStoreConfig::default_buffer", deserialize_with = "settings::bytes")]
     pub write_buffer: u64,
 }
