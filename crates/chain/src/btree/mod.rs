@@ -1,6 +1,6 @@
 //! Chunks in one file of redb, a B-tree with copy on write: many small chunks without a file each.
 //!
-//! Layout and words are those of [the tree](crate::tree). redb has one write transaction at a time and an fsync in each
+//! Layout and words are those of the module `tree`. redb has one write transaction at a time and an fsync in each
 //! durable commit, so writers that finish together share a commit. After a crash the file opens quickly at any size: each
 //! durable commit saves which pages are free.
 //!

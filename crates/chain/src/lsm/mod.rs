@@ -1,7 +1,7 @@
 //! Chunks in a folder of fjall, a log-structured merge tree: writes go to a journal, bytes of chunks to blob files that
 //! compaction rewrites only when much of one is garbage.
 //!
-//! Layout and words are those of [the tree](crate::tree). A durable commit syncs the journal, and answers nobody before.
+//! Layout and words are those of the module `tree`. A durable commit syncs the journal, and answers nobody before.
 //!
 //! What is accepted: what was deleted takes up room until compaction comes to it; the books count it as free at once. So
 //! leave some of the disk to the store beyond its capacity.
