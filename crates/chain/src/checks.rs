@@ -30,6 +30,11 @@ impl StreamChecks {
         }
     }
 
+    /// Bytes that have arrived.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Takes the next bytes and the checksums that came with them.
     pub(crate) fn update(&mut self, bytes: &[u8], sent: &[u32]) -> Result<(), WriteError> {
         if self.ended && !(bytes.is_empty() && sent.is_empty()) {

@@ -7,17 +7,15 @@
 //! crc32c 1a2b3c4d        over the lines before
 //! ```
 
-use cairn_core::digest::plain_crc;
 use cairn_core::ids::DiskIncarnation;
 
+use crate::facts::{self, Unreadable};
 use crate::open::OpenError;
 
 /// The file's name in the store's folder.
 pub(crate) const FILE: &str = "store";
 /// Most bytes that the file can have.
-pub(crate) const MOST_BYTES: usize = 1024;
-
-const FORMAT: &str = "1";
+pub(crate) const MOST_BYTES: usize = facts::MOST_BYTES;
 
 /// What keeps chunks in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,36 +39,24 @@ impl Kind {
 
 /// The file's content.
 pub(crate) fn encode(kind: Kind, disk: DiskIncarnation) -> String {
-    let text = format!("{}\nformat {FORMAT}\ndisk {disk}\n", kind.title());
-    let crc = plain_crc(text.as_bytes());
-    format!("{text}crc32c {crc:08x}\n")
+    facts::encode(kind.title(), &[("disk", &disk.to_string())])
 }
 
 /// Reads the file's content.
 pub(crate) fn decode(kind: Kind, bytes: &[u8]) -> Result<DiskIncarnation, OpenError> {
-    let damaged = || OpenError::IdentityDamaged;
-    let text = str::from_utf8(bytes).map_err(|_| damaged())?;
-    let mut lines = text.lines();
-    let title = lines.next();
-    if title != Some(kind.title()) {
-        let other = Kind::ALL.into_iter().find(|other| title == Some(other.title()));
-        return Err(other.map_or_else(damaged, |other| OpenError::OtherStore {
-            found: other.title(),
-            wanted: kind.title(),
-        }));
-    }
-    // The format is looked at first: a newer one may have other lines.
-    let format = lines.next().and_then(|line| line.strip_prefix("format "));
-    match format {
-        Some(FORMAT) => {}
-        Some(format) => {
-            return Err(OpenError::UnknownFormat { format: format.to_owned() });
+    let wanted = kind.title();
+    let [disk] = facts::decode(bytes, wanted, ["disk"]).map_err(|error| match error {
+        Unreadable::UnknownFormat(format) => OpenError::UnknownFormat { format },
+        Unreadable::Damaged => OpenError::IdentityDamaged,
+        Unreadable::OtherTitle(found) => {
+            let other = Kind::ALL.into_iter().find(|other| found == other.title());
+            other.map_or(OpenError::IdentityDamaged, |other| OpenError::OtherStore {
+                found: other.title(),
+                wanted,
+            })
         }
-        None => return Err(damaged()),
-    }
-    let disk = lines.next().and_then(|line| line.strip_prefix("disk "));
-    let disk = disk.and_then(|disk| disk.parse().ok()).ok_or_else(damaged)?;
-    if encode(kind, disk) == text { Ok(disk) } else { Err(damaged()) }
+    })?;
+    disk.parse().map_err(|_| OpenError::IdentityDamaged)
 }
 
 #[cfg(test)]

@@ -1,46 +1,65 @@
-//! Quantities in settings, as an operator writes them.
+//! How quantities are written in settings.
 
-/// A time like `60s` or `1m 30s`.
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+/// A number of bytes, or a text such as `10 GiB`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+impl Size {
+    fn bytes<E: Error>(self) -> Result<u64, E> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Text(text) => parse_size::parse_size(&text)
+                .map_err(|error| E::custom(format!("`{text}` is no size such as 10 GiB: {error}"))),
+        }
+    }
+}
+
+/// Reads a size.
+pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Size::deserialize(from)?.bytes()
+}
+
+/// Reads a size that may be left out.
+pub(crate) fn some_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<Size>::deserialize(from)?.map(Size::bytes).transpose()
+}
+
+/// Reads a time such as `1 s` or `20 ms`.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| D::Error::custom(format!("`{text}` is no time such as 20 ms: {error}")))
+}
+
+/// A time, read and written.
 pub(crate) mod time {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::Serializer;
+
+    pub(crate) use super::duration as deserialize;
 
     pub(crate) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&humantime::format_duration(*time))
     }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_duration(&text).map_err(|_| {
-            let expected = &"a time like 60s or 5m";
-            de::Error::invalid_value(de::Unexpected::Str(&text), expected)
-        })
-    }
 }
 
-/// Bytes, as a number or like `500MB` or `10GiB`.
+/// A size, read and written.
 pub(crate) mod bytes {
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::Serializer;
+
+    pub(crate) use super::bytes as deserialize;
 
     pub(crate) fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(*bytes)
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(u64),
-        Text(String),
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        match Written::deserialize(from)? {
-            Written::Number(bytes) => Ok(bytes),
-            Written::Text(text) => parse_size::parse_size(&text).map_err(|_| {
-                let expected = &"bytes like 500MB or 10GiB";
-                de::Error::invalid_value(de::Unexpected::Str(&text), expected)
-            }),
-        }
     }
 }

@@ -10,32 +10,43 @@ use rustix::fs::FlockOperation;
 
 use super::{Disk, DiskEntry, DiskFile, DiskLock, DiskSpace};
 
-/// Folders are for the owner alone.
-const FOLDER_MODE: u32 = 0o700;
-/// Files are for the owner alone.
-const FILE_MODE: u32 = 0o600;
+/// A file's mode is its folder's, without the right to search.
+const FILE_BITS: u32 = 0o666;
 
 /// A folder of the machine's file system.
 #[derive(Debug, Clone)]
 pub struct RealDisk {
     root: PathBuf,
+    mode: u32,
 }
 
 impl RealDisk {
+    /// Folders are for the owner alone, unless somebody says otherwise.
+    pub const MODE: u32 = 0o700;
+
     /// The folder at `root`, made with mode 0700 when it is absent.
     ///
     /// # Errors
     /// What the system says, e.g. that `root` is a file.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::open_with_mode(root, Self::MODE)
+    }
+
+    /// The folder at `root`, made when it is absent. Folders that are made have `mode`, files its bits for reading and
+    /// writing, both less what the process masks.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_with_mode(root: impl Into<PathBuf>, mode: u32) -> io::Result<Self> {
         let root = root.into();
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(FOLDER_MODE).create(&root)?;
+        builder.recursive(true).mode(mode).create(&root)?;
         // A new folder is there after a crash only when its own name is durable.
         match root.parent() {
             Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all()?,
             _ => File::open(".")?.sync_all()?,
         }
-        Ok(Self { root })
+        Ok(Self { root, mode })
     }
 
     /// Where the folder is.
@@ -56,7 +67,7 @@ impl Disk for RealDisk {
     fn create_new(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        let file = options.mode(FILE_MODE).open(self.path(path))?;
+        let file = options.mode(self.mode & FILE_BITS).open(self.path(path))?;
         Ok(Box::new(RealFile(file)))
     }
 
@@ -74,7 +85,7 @@ impl Disk for RealDisk {
 
     fn create_folder(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        match DirBuilder::new().mode(FOLDER_MODE).create(&path) {
+        match DirBuilder::new().mode(self.mode).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             other => other,
         }
@@ -116,7 +127,7 @@ impl Disk for RealDisk {
     fn lock(&self, path: &str) -> io::Result<Box<dyn DiskLock>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.mode(FILE_MODE).open(self.path(path))?;
+        let file = options.mode(self.mode & FILE_BITS).open(self.path(path))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(RealLock(file)))
     }

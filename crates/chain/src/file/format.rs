@@ -27,9 +27,9 @@ use cairn_core::ids::ChunkId;
 use crate::store::{Damage, MAX_CHUNK_BYTES};
 
 /// The format that is written, and the only one that is read.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 /// Bytes of the footer.
-pub(super) const FOOTER_BYTES: usize = 84;
+pub(crate) const FOOTER_BYTES: usize = 84;
 /// Disks give space in pages of this size.
 const PAGE_BYTES: u64 = 4096;
 
@@ -40,16 +40,16 @@ const CRC_AT: usize = 68;
 
 /// What the end of a chunk's file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Footer {
-    pub(super) chunk: ChunkId,
-    pub(super) length: u64,
-    pub(super) hash: ChunkHash,
-    pub(super) table_crc: u32,
+pub(crate) struct Footer {
+    pub(crate) chunk: ChunkId,
+    pub(crate) length: u64,
+    pub(crate) hash: ChunkHash,
+    pub(crate) table_crc: u32,
 }
 
 impl Footer {
     /// The footer's bytes.
-    pub(super) fn encode(&self) -> [u8; FOOTER_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; FOOTER_BYTES] {
         let mut bytes = [0; FOOTER_BYTES];
         bytes[..20].copy_from_slice(&self.chunk.to_bytes());
         bytes[20..28].copy_from_slice(&self.length.to_be_bytes());
@@ -64,7 +64,14 @@ impl Footer {
     }
 
     /// Reads the footer of the file that has `chunk`'s name and `file_length` bytes.
-    pub(super) fn decode(bytes: &[u8], chunk: ChunkId, file_length: u64) -> Result<Self, Damage> {
+    pub(crate) fn decode(bytes: &[u8], chunk: ChunkId, file_length: u64) -> Result<Self, Damage> {
+        let footer = Self::read(bytes)?;
+        footer.belongs(chunk, file_length)?;
+        Ok(footer)
+    }
+
+    /// Reads a footer, whosever it is.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Damage> {
         let bytes: &[u8; FOOTER_BYTES] = bytes.try_into().map_err(|_| Damage::Length)?;
         if bytes[76..] != MAGIC {
             return Err(Damage::Description);
@@ -76,14 +83,18 @@ impl Footer {
         if number(bytes, CRC_AT) != footer_crc(bytes) || number(bytes, 28) != BLOCK_SIZE {
             return Err(Damage::Description);
         }
-        let footer = Self::fields(bytes).ok_or(Damage::Description)?;
-        if footer.chunk != chunk {
-            return Err(Damage::OtherChunk(footer.chunk));
+        Self::fields(bytes).ok_or(Damage::Description)
+    }
+
+    /// Whether it can end the file that has `chunk`'s name and `file_length` bytes.
+    pub(crate) fn belongs(&self, chunk: ChunkId, file_length: u64) -> Result<(), Damage> {
+        if self.chunk != chunk {
+            return Err(Damage::OtherChunk(self.chunk));
         }
-        if footer.length > MAX_CHUNK_BYTES || file_bytes(footer.length) != file_length {
+        if self.length > MAX_CHUNK_BYTES || file_bytes(self.length) != file_length {
             return Err(Damage::Length);
         }
-        Ok(footer)
+        Ok(())
     }
 
     fn fields(bytes: &[u8; FOOTER_BYTES]) -> Option<Self> {
@@ -97,12 +108,12 @@ impl Footer {
 }
 
 /// The table's bytes.
-pub(super) fn encode_table(crcs: &[u32]) -> Vec<u8> {
+pub(crate) fn encode_table(crcs: &[u32]) -> Vec<u8> {
     crcs.iter().flat_map(|crc| crc.to_be_bytes()).collect()
 }
 
 /// Reads the table that belongs to `footer`.
-pub(super) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<u32>, Damage> {
+pub(crate) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<u32>, Damage> {
     if bytes.len() as u64 != table_bytes(footer.length) || plain_crc(bytes) != footer.table_crc {
         return Err(Damage::Table);
     }
@@ -111,17 +122,17 @@ pub(super) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<u32>, Da
 }
 
 /// Bytes of the table of a chunk of `length` bytes.
-pub(super) const fn table_bytes(length: u64) -> u64 {
+pub(crate) const fn table_bytes(length: u64) -> u64 {
     block_count(length) * 4
 }
 
 /// Bytes of the file of a chunk of `length` bytes.
-pub(super) const fn file_bytes(length: u64) -> u64 {
+pub(crate) const fn file_bytes(length: u64) -> u64 {
     length + table_bytes(length) + FOOTER_BYTES as u64
 }
 
 /// Bytes that the disk spends on a chunk of `length` bytes.
-pub(super) const fn disk_bytes(length: u64) -> u64 {
+pub(crate) const fn disk_bytes(length: u64) -> u64 {
     file_bytes(length).next_multiple_of(PAGE_BYTES)
 }
 

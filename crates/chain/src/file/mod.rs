@@ -12,7 +12,7 @@
 //!
 //! What is accepted: a deletion that was not answered may or may not have happened after a crash.
 
-mod format;
+pub(crate) mod format;
 mod open;
 mod paths;
 mod reader;

@@ -52,3 +52,34 @@ pub(super) fn quarantined(number: u64, chunk: Option<ChunkId>) -> String {
         None => format!("{QUARANTINE}/{number}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_path_leaves_the_folder(blob: [u8; 16], index: u32, number: u64) {
+            let blob = BlobId::from_slice(&blob).expect("16 bytes");
+            let chunk = ChunkId::new(blob, index);
+            for (path, folder, depth) in [
+                (chunk_file(chunk), CHUNKS, 4),
+                (write_aside(number), TMP, 2),
+                (quarantined(number, Some(chunk)), QUARANTINE, 2),
+                (quarantined(number, None), QUARANTINE, 2),
+            ] {
+                let path = Path::new(&path);
+                prop_assert!(path.starts_with(folder), "{}", path.display());
+                let inside = |part| matches!(part, Component::Normal(_));
+                prop_assert!(path.components().all(inside), "{}", path.display());
+                prop_assert_eq!(path.components().count(), depth);
+            }
+            let name = chunk.to_string();
+            prop_assert_eq!(name.parse::<ChunkId>().ok(), Some(chunk), "and is read back");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use cairn_core::range::ByteRange;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
+use serde::Deserialize;
 
 use super::open;
 use super::paths::{QUARANTINE, chunk_file, fan_out, inner_folder, quarantined};
@@ -18,20 +19,24 @@ use super::{reader, writer};
 use crate::disk::Disk;
 use crate::ledger::Claim;
 use crate::open::OpenError;
+use crate::settings;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
     ListChunks, MAX_CHUNK_BYTES, ReadError, Usage, WriteError,
 };
 
 /// How a [`FileStore`] is set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct FileStoreConfig {
     /// Bytes that the store may use. `None`: what the file system has free when the store is opened, less
     /// [`Self::keep_free`], beside what the store holds already. A number larger than the disk is no error: writes are
     /// refused when the disk is full.
+    #[serde(deserialize_with = "settings::some_bytes")]
     pub capacity: Option<u64>,
     /// Bytes of the file system to leave free, where [`Self::capacity`] is not given. File systems get slow, and logs
     /// have nowhere to go, on a disk that is full to the last byte.
+    #[serde(deserialize_with = "settings::bytes")]
     pub keep_free: u64,
 }
 

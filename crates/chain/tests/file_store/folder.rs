@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use cairn_chain::conformance::{blob, content, get_all, put, send};
 use cairn_chain::disk::memory::{Loss, MemoryDisk};
-use cairn_chain::{ChunkStore, FileStore, ListChunks, OpenError, ReadError, RealDisk, WriteError};
+use cairn_chain::{
+    ChunkStore, FileStore, FileStoreConfig, ListChunks, OpenError, ReadError, RealDisk, WriteError,
+};
 use cairn_core::ids::ChunkId;
 use cairn_runtime::{Blocking, Entropy, Spawner};
 
@@ -59,6 +61,27 @@ async fn folders_and_files_are_for_the_owner_alone() {
         let mode = fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
     }
+}
+
+#[tokio::test]
+async fn folders_and_files_have_the_mode_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data/store");
+    // Bits that the usual masks leave alone.
+    let disk = Arc::new(RealDisk::open_with_mode(&root, 0o750).unwrap());
+    let store = open(disk, Blocking::inline(), Some(1 << 20)).await.unwrap();
+    put(&*store, chunk(0), &content(10, 1)).await.unwrap();
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("chunks/01/5b")), (0o750, 0o750));
+    assert_eq!(mode(&format!("chunks/01/5b/{}", chunk(0))), 0o640);
+}
+
+#[test]
+fn its_settings_are_sizes() {
+    let read: FileStoreConfig = toml::from_str("capacity = \"1 TiB\"\nkeep-free = 0").unwrap();
+    assert_eq!(read, FileStoreConfig { capacity: Some(1 << 40), keep_free: 0 });
+    assert_eq!(toml::from_str::<FileStoreConfig>("").unwrap(), FileStoreConfig::default());
+    assert!(toml::from_str::<FileStoreConfig>("keep_free = 0").is_err());
 }
 
 #[tokio::test]
