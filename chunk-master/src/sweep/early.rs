@@ -90,6 +90,7 @@ pub(super) async fn run(
             break;
         }
     }
+    report.behind |= short > 0 && effort.is_enough(purged, VERSIONS_PER_PASS);
     if purged > 0 {
         let share = room.share();
         tracing::warn!(target: "cairn", versions = purged, free_share = share, "room is short: versions purged before their wait was over");
