@@ -4,7 +4,7 @@ use cairn_core::bucket::{
     BucketInfo, BucketPolicy, BucketSettings, BucketState, DurabilityLevel, EffectivePolicy,
     Setting,
 };
-use cairn_core::chunking::ChunkSizes;
+use cairn_core::chunking::{ChunkSizes, Chunking, Parts};
 use cairn_core::copies::{
     ChunkLocation, ChunkPlacement, ChunkReceipt, ChunkWant, CopyFinding, CopyReceipt, CopyReport,
     Place,
@@ -206,6 +206,30 @@ impl TryFrom<v1::ChunkSizes> for ChunkSizes {
 impl From<ChunkSizes> for v1::ChunkSizes {
     fn from(sizes: ChunkSizes) -> Self {
         Self { first: sizes.first(), large: sizes.large(), large_from: sizes.large_from() }
+    }
+}
+
+/// Reads how a file is to be cut; absent is as the cluster does.
+///
+/// # Errors
+/// [`InvalidField`] when it names no rule that is known, or too many parts.
+pub fn chunking(chunking: Option<v1::Chunking>) -> Read<Chunking> {
+    match chunking.map(|chunking| chunking.rule) {
+        None => Ok(Chunking::Standard),
+        Some(Some(v1::chunking::Rule::Equal(parts))) => {
+            fit("chunking", Parts::new(parts)).map(Chunking::Equal)
+        }
+        Some(None) => Err(InvalidField::new("chunking", "names no rule that is known")),
+    }
+}
+
+/// Writes how a file is to be cut.
+pub fn chunking_rule(chunking: Chunking) -> Option<v1::Chunking> {
+    match chunking {
+        Chunking::Standard => None,
+        Chunking::Equal(parts) => {
+            Some(v1::Chunking { rule: Some(v1::chunking::Rule::Equal(parts.get())) })
+        }
     }
 }
 
