@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use cairn_chain::ChunkStore;
 use cairn_core::copies::CopyReceipt;
+use cairn_core::ids::DiskIncarnation;
 use cairn_proto::MAX_MESSAGE_BYTES;
 use cairn_proto::v1::chunks_server::ChunksServer;
 use cairn_proto::v1::master_client::MasterClient;
@@ -130,7 +131,7 @@ impl Node {
     }
 
     /// The node's word for a copy that is durable.
-    pub(crate) fn receipt(&self) -> CopyReceipt {
-        CopyReceipt { node: self.config.identity.node(), disk: self.store.disk() }
+    pub(crate) fn receipt(&self, disk: DiskIncarnation) -> CopyReceipt {
+        CopyReceipt { node: self.config.identity.node(), disk }
     }
 }

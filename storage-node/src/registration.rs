@@ -68,7 +68,7 @@ impl Registration {
                 Ok(interval) => {
                     tracing::info!(
                         target: "cairn",
-                        node = %self.config.identity.node(), disk = %self.store.disk(),
+                        node = %self.config.identity.node(), disks = ?self.store.disks(),
                         address = self.config.address, master = self.address, ?interval,
                         "registered with the master"
                     );
@@ -109,7 +109,7 @@ impl Registration {
         let catalog = self.config.identity.catalog();
         let request = RegisterNodeRequest {
             node_id: convert::bytes(self.config.identity.node().as_bytes()),
-            disk: convert::bytes(self.store.disk().as_bytes()),
+            disk: self.disk(),
             address: self.config.address.clone(),
             zone: self.config.zone.clone(),
             status: Some(self.status()),
@@ -135,7 +135,7 @@ impl Registration {
     async fn call_heartbeat(&mut self) -> Result<(), RemoteError> {
         let request = HeartbeatRequest {
             node_id: convert::bytes(self.config.identity.node().as_bytes()),
-            disk: convert::bytes(self.store.disk().as_bytes()),
+            disk: self.disk(),
             status: Some(self.status()),
         };
         let request = self.request(request);
@@ -147,6 +147,12 @@ impl Registration {
         let mut request = Request::new(message);
         request.set_timeout(self.config.call_bound);
         request
+    }
+
+    /// The disk that copies lie on; nothing for a node without one.
+    fn disk(&self) -> bytes::Bytes {
+        let disks = self.store.disks();
+        disks.first().map(|disk| convert::bytes(disk.disk.as_bytes())).unwrap_or_default()
     }
 
     fn status(&self) -> NodeStatus {

@@ -47,6 +47,7 @@ macro_rules! chunk_store_conformance {
             what_was_promised_and_not_used_is_free_again,
             a_page_begins_where_the_last_one_ended,
             deleting_is_idempotent,
+            an_intact_chunk_is_not_put_aside,
             erasing_a_blob_is_done_in_bounded_steps,
             erasing_a_blob_breaks_off_its_open_writes,
             a_reader_may_go_on_after_the_deletion_or_fail_but_never_lies,
@@ -91,6 +92,9 @@ pub fn hash(bytes: &[u8]) -> ChunkHash {
 ///
 /// # Errors
 /// What the store answers first.
+///
+/// # Panics
+/// When the copy is said to lie on a disk that the store does not have.
 pub async fn put_in_pieces(
     store: &dyn ChunkStore,
     chunk: ChunkId,
@@ -99,7 +103,9 @@ pub async fn put_in_pieces(
 ) -> Result<(), WriteError> {
     let mut writer = store.begin(chunk, bytes.len() as u64).await?;
     let end = send(&mut *writer, chunk, bytes, piece).await?;
-    writer.finish(end).await
+    let disk = writer.finish(end).await?;
+    assert!(store.disks().iter().any(|report| report.disk == disk), "a disk of the store");
+    Ok(())
 }
 
 /// Sends `bytes` in pieces of `piece` bytes; gives the end that belongs to them.
@@ -128,6 +134,9 @@ pub async fn send(
 ///
 /// # Errors
 /// What the store answers first.
+///
+/// # Panics
+/// As [`put_in_pieces`].
 pub async fn put(store: &dyn ChunkStore, chunk: ChunkId, bytes: &Bytes) -> Result<(), WriteError> {
     put_in_pieces(store, chunk, bytes, FRAME_BYTES).await
 }
@@ -494,6 +503,17 @@ pub async fn deleting_is_idempotent(store: Arc<dyn ChunkStore>) {
     assert_eq!(store.usage().chunks, 2);
 }
 
+/// Quarantine is for what is proven to be damaged.
+pub async fn an_intact_chunk_is_not_put_aside(store: Arc<dyn ChunkStore>) {
+    let bytes = content(BLOCK + 1, 1);
+    put(&*store, chunk(0), &bytes).await.expect("stored");
+    let used = store.usage();
+    assert!(!store.quarantine(chunk(0)).await.expect("looked at"));
+    assert!(!store.quarantine(chunk(1)).await.expect("absent"));
+    assert_eq!(store.usage(), used);
+    assert!(get_all(&*store, chunk(0)).await.expect("read") == bytes);
+}
+
 /// A blob may have a million chunks.
 pub async fn erasing_a_blob_is_done_in_bounded_steps(store: Arc<dyn ChunkStore>) {
     for index in 0..5 {
@@ -520,10 +540,11 @@ pub async fn erasing_a_blob_breaks_off_its_open_writes(store: Arc<dyn ChunkStore
     let end = send(&mut *finishing, chunk(1), &bytes, 10).await.expect("sent");
     let erased = store.erase_blob(blob(1), 10).await.expect("erased");
     assert_eq!((erased.deleted, erased.more), (0, false));
-    let refused = |result: &Result<_, WriteError>| matches!(result, Err(WriteError::Erased { .. }));
+    let refused =
+        |result: &Result<(), WriteError>| matches!(result, Err(WriteError::Erased { .. }));
     let appended = appending.append(bytes.clone(), vec![]).await;
     assert!(refused(&appended), "{appended:?}");
-    let finished = finishing.finish(end).await;
+    let finished = finishing.finish(end).await.map(drop);
     assert!(refused(&finished), "{finished:?}");
     let later = put(&*store, chunk(2), &bytes).await;
     assert!(refused(&later), "{later:?}");

@@ -10,8 +10,10 @@
 //! times: bytes that do not match are refused, never repaired silently. What `finish` has answered is durable; before
 //! that nothing of a chunk is visible.
 
+mod checks;
 pub mod disk;
 pub mod file;
+mod ledger;
 pub mod store;
 
 #[cfg(feature = "testing")]
@@ -21,6 +23,6 @@ pub use disk::{Disk, RealDisk};
 pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
-    Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader, StoredChunk,
-    Usage, WriteError,
+    DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,
+    StoredChunk, Usage, WriteError,
 };

@@ -77,11 +77,19 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
     /// As for [`Self::delete`].
     fn erase_blob(&self, blob: BlobId, limit: usize) -> BoxFuture<'_, Result<Erased, DeleteError>>;
 
-    /// How full the store is. Cheap.
+    /// Takes a chunk that does not match its checksums out of what is read and listed, durably, so that it counts as
+    /// missing; what there is of it is kept aside for a look where the store can, until the chunk is deleted or
+    /// written again. The chunk is proven once more first: false when it is intact after all, or absent.
+    ///
+    /// # Errors
+    /// As for [`Self::delete`].
+    fn quarantine(&self, chunk: ChunkId) -> BoxFuture<'_, Result<bool, DeleteError>>;
+
+    /// How full the store is, all disks together. Cheap.
     fn usage(&self) -> Usage;
 
-    /// The life of the disk: receipts carry it.
-    fn disk(&self) -> DiskIncarnation;
+    /// The disks that copies lie on, each with its life, which receipts carry. Cheap.
+    fn disks(&self) -> Vec<DiskReport>;
 
     /// Refuses further calls that change something, waits for what is at work on the disk and lets go of the disk.
     /// Open writers find the store closed. Can be repeated.
@@ -101,11 +109,14 @@ pub trait ChunkWriter: Send + fmt::Debug {
         block_crcs: Vec<u32>,
     ) -> BoxFuture<'_, Result<(), WriteError>>;
 
-    /// Makes the chunk durable and visible. Dropping the future may or may not undo the write.
+    /// Makes the chunk durable and visible, and tells on which disk. Dropping the future may or may not undo the write.
     ///
     /// # Errors
     /// [`WriteError`]; nothing is visible then that was not before.
-    fn finish(self: Box<Self>, end: ChunkEnd) -> BoxFuture<'static, Result<(), WriteError>>;
+    fn finish(
+        self: Box<Self>,
+        end: ChunkEnd,
+    ) -> BoxFuture<'static, Result<DiskIncarnation, WriteError>>;
 }
 
 /// What the writer of a chunk says at its end.
@@ -161,6 +172,8 @@ pub struct ChunkStat {
     pub length: u64,
     /// BLAKE3 of the bytes.
     pub hash: ChunkHash,
+    /// The disk that it lies on.
+    pub disk: DiskIncarnation,
 }
 
 /// Which chunks to list.
@@ -181,6 +194,8 @@ pub struct StoredChunk {
     pub chunk: ChunkId,
     /// Its bytes.
     pub length: u64,
+    /// The disk that it lies on.
+    pub disk: DiskIncarnation,
 }
 
 /// Some of the chunks held, in order.
@@ -210,10 +225,23 @@ pub struct Usage {
     pub used: u64,
     /// Bytes promised to open writes.
     pub reserved: u64,
-    /// Chunks it holds.
+    /// Chunks it holds intact, as far as is known.
     pub chunks: u64,
+    /// Chunks in quarantine.
+    pub damaged: u64,
     /// Writers that are open.
     pub open_writes: u32,
+}
+
+/// A disk of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskReport {
+    /// Its life: drawn anew when a disk is replaced or emptied.
+    pub disk: DiskIncarnation,
+    /// How full it is.
+    pub usage: Usage,
+    /// It failed to make data durable: it is read, and takes nothing more.
+    pub failed: bool,
 }
 
 /// A write was refused or failed.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use cairn_chain::{
-    ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, Erased,
-    ListChunks, ReadError, Usage, WriteError,
+    ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport,
+    Erased, ListChunks, ReadError, Usage, WriteError,
 };
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
 use cairn_core::range::ByteRange;
@@ -101,7 +101,10 @@ impl ChunkWriter for Writer {
         self.writer.append(bytes, block_crcs)
     }
 
-    fn finish(self: Box<Self>, end: ChunkEnd) -> BoxFuture<'static, Result<(), WriteError>> {
+    fn finish(
+        self: Box<Self>,
+        end: ChunkEnd,
+    ) -> BoxFuture<'static, Result<DiskIncarnation, WriteError>> {
         let Self { writer, open } = *self;
         writer.finish(end).inspect(move |_| drop(open)).boxed()
     }
@@ -147,12 +150,16 @@ impl ChunkStore for Watched {
         self.store.erase_blob(blob, limit)
     }
 
+    fn quarantine(&self, chunk: ChunkId) -> BoxFuture<'_, Result<bool, DeleteError>> {
+        self.store.quarantine(chunk)
+    }
+
     fn usage(&self) -> Usage {
         self.store.usage()
     }
 
-    fn disk(&self) -> DiskIncarnation {
-        self.store.disk()
+    fn disks(&self) -> Vec<DiskReport> {
+        self.store.disks()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

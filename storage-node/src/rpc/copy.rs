@@ -127,10 +127,11 @@ pub(super) async fn copy(
         let found = format!("{received} bytes with BLAKE3 {hash}");
         return Err(CopyRefused::Mismatch(found));
     }
-    writer.finish(ChunkEnd { length: received, hash, last_block_crc: None }).await?;
+    let end = ChunkEnd { length: received, hash, last_block_crc: None };
+    let disk = writer.finish(end).await?;
     node.metrics.chunks_written.inc();
     node.metrics.bytes_written.inc_by(received);
-    Ok(node.receipt())
+    Ok(node.receipt(disk))
 }
 
 /// Asks the source for the whole chunk and compares what it says of it.

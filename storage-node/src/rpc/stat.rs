@@ -17,6 +17,6 @@ pub(super) async fn stat(
     Ok(StatChunkResponse {
         length: known.length,
         hash: bytes::Bytes::copy_from_slice(&known.hash.0),
-        disk: convert::bytes(node.store.disk().as_bytes()),
+        disk: convert::bytes(known.disk.as_bytes()),
     })
 }

@@ -72,10 +72,10 @@ pub(crate) async fn write(
             }
             Part::Data { bytes, block_crcs } => writer.append(bytes, block_crcs).await?,
             Part::Finish(end) => {
-                writer.finish(end).await?;
+                let disk = writer.finish(end).await?;
                 node.metrics.chunks_written.inc();
                 node.metrics.bytes_written.inc_by(end.length);
-                return Ok(node.receipt());
+                return Ok(node.receipt(disk));
             }
         }
     }

@@ -53,7 +53,7 @@ async fn a_chunk_comes_back_as_it_was_written() {
         let messages = tokio_stream::iter(writing(chunk(index), length));
         let receipt = node.client().write(messages).await.unwrap().into_inner();
         assert_eq!(receipt.node_id, id_bytes(node.id.as_bytes()));
-        assert_eq!(receipt.disk, id_bytes(node.store.disk().as_bytes()));
+        assert_eq!(receipt.disk, id_bytes(node.store.disks()[0].disk.as_bytes()));
         let (_, bytes) = read(&node, reading(chunk(index))).await.unwrap();
         assert!(bytes == content(length, 1), "{length} bytes changed");
         let request =
@@ -282,7 +282,7 @@ async fn a_copy_is_fetched_proven_and_stored() {
     for length in [0, 10, MAX_FRAME_BYTES + 70_000] {
         write(&source, writing(chunk(0), length)).await.unwrap();
         let copied = node.client().copy(copying(length, "http://source:7100")).await.unwrap();
-        assert_eq!(copied.into_inner().disk, id_bytes(node.store.disk().as_bytes()));
+        assert_eq!(copied.into_inner().disk, id_bytes(node.store.disks()[0].disk.as_bytes()));
         let (_, bytes) = read(&node, reading(chunk(0))).await.unwrap();
         assert!(bytes == content(length, 1), "{length} bytes changed");
         for of in [&node, &source] {

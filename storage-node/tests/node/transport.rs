@@ -117,7 +117,7 @@ async fn chunks_of_every_length_come_back_as_they_went_in(at: Reached) {
     for (index, length) in (0..).zip([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * MAX_FRAME_BYTES + 3]) {
         let bytes = content(length, 1);
         let receipt = at.write(chunk(index), &bytes).await.unwrap();
-        assert_eq!(receipt, CopyReceipt { node: at.node.id, disk: at.node.store.disk() });
+        assert_eq!(receipt, CopyReceipt { node: at.node.id, disk: at.node.store.disks()[0].disk });
         let (offset, read) = at.read(chunk(index), WHOLE).await.unwrap();
         assert!(offset == 0 && read == bytes, "{length} bytes changed");
     }

@@ -8,20 +8,16 @@
 //! open    lock ─► identity ─► remove tmp/* ─► walk chunks/ (damaged ones to quarantine/) ─► index
 //! ```
 //!
-//! The index is in memory, rebuilt from the folders. A chunk is in it only when its file is durable, and whoever
-//! names or removes a file has claimed the chunk, so that two writers of one chunk, or a writer and a deletion, take
-//! turns. Work on the disk is whole jobs on a bounded pool: a caller that goes away leaves no step half done.
+//! The index is the ledger, in memory, rebuilt from the folders. Work on the disk is whole jobs on a bounded pool: a caller that goes away leaves no step half done.
 //!
 //! What is accepted: a deletion that was not answered may or may not have happened after a crash.
 
-mod checks;
 mod format;
 mod identity;
 mod open;
 mod paths;
 mod reader;
 mod shared;
-mod state;
 mod store;
 mod writer;
 

@@ -10,10 +10,10 @@ use cairn_runtime::BlockingError;
 use super::identity;
 use super::paths::{CHUNKS, LOCK, QUARANTINE, TMP, chunk_file, fan_out, quarantined};
 use super::reader::judge;
-use super::shared::{Parts, Shared};
-use super::state::State;
+use super::shared::{Length, Parts, Shared};
 use super::store::{FileStoreConfig, FileStoreSeams};
 use crate::disk::{Disk, DiskLock, durable_write, read_small};
+use crate::ledger::{Ledger, State};
 use crate::store::Damage;
 
 /// The store cannot be opened.
@@ -69,7 +69,7 @@ pub(super) fn open(config: &FileStoreConfig, seams: FileStoreSeams) -> Result<Sh
     let leftovers = remove_leftovers(&*disk).map_err(failed("remove leftovers"))?;
     let found = Walk::of(&*disk).map_err(failed("read the folders of chunks"))?;
     let (chunks, quarantined) = (found.chunks.len(), found.quarantined);
-    let state = State::new(u64::MAX, found.chunks, found.folders);
+    let state = State::new(incarnation, u64::MAX, found.chunks);
     let capacity = match config.capacity {
         Some(capacity) => capacity,
         None => {
@@ -87,11 +87,13 @@ pub(super) fn open(config: &FileStoreConfig, seams: FileStoreSeams) -> Result<Sh
     let parts = Parts {
         disk: seams.disk,
         incarnation,
-        blocking: seams.blocking,
+        ledger: Ledger::new(state, seams.blocking),
         spawner: seams.spawner,
+        folders: found.folders,
+        next_quarantine: found.next_quarantine,
         lock,
     };
-    Ok(Shared::new(parts, state))
+    Ok(Shared::new(parts))
 }
 
 fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, OpenError> {
@@ -137,7 +139,7 @@ fn remove_leftovers(disk: &dyn Disk) -> io::Result<usize> {
 /// What the folders of chunks hold.
 #[derive(Debug, Default)]
 struct Walk {
-    chunks: BTreeMap<ChunkId, u64>,
+    chunks: BTreeMap<ChunkId, Length>,
     folders: BTreeSet<[u8; 2]>,
     quarantined: u64,
     next_quarantine: u64,
@@ -171,7 +173,7 @@ impl Walk {
                 None => Damage::Misplaced,
                 Some(chunk) => match judge(&*disk.open(&chunk_file(chunk))?, chunk)? {
                     Ok(footer) => {
-                        self.chunks.insert(chunk, footer.length);
+                        self.chunks.insert(chunk, Length(footer.length));
                         continue;
                     }
                     Err(damage) => damage,

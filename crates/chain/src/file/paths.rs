@@ -13,7 +13,7 @@
 
 use cairn_core::ids::{BlobId, ChunkId};
 
-use super::state::WriteId;
+use crate::ledger::WriteId;
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const TMP: &str = "tmp";

@@ -22,7 +22,7 @@ pub(super) async fn read(
     range: ByteRange,
 ) -> Result<ChunkReader, ReadError> {
     let disk = held(shared, chunk)?;
-    let opened = shared.run(move || OpenChunk::open(&*disk, chunk)).await??;
+    let opened = shared.ledger.run(move || OpenChunk::open(&*disk, chunk)).await??;
     let length = opened.footer.length;
     let blocks = ByteRange::within(range.offset, range.length, length)
         .aligned_to(BLOCK_BYTES as u64, length);
@@ -32,7 +32,7 @@ pub(super) async fn read(
         let (opened, shared) = (Arc::clone(&opened), Arc::clone(&shared));
         async move {
             let (now, later) = split(rest)?;
-            let frame = shared.run(move || opened.frame(now)).await;
+            let frame = shared.ledger.run(move || opened.frame(now)).await;
             Some(match frame.map_err(ReadError::from).flatten() {
                 Ok(frame) => (Ok(frame), later),
                 Err(error) => (Err(error), END),
@@ -45,8 +45,8 @@ pub(super) async fn read(
 /// What a chunk's footer says; see [`crate::ChunkStore::stat`].
 pub(super) async fn stat(shared: &Arc<Shared>, chunk: ChunkId) -> Result<ChunkStat, ReadError> {
     let disk = held(shared, chunk)?;
-    let (_, footer) = shared.run(move || read_footer(&*disk, chunk)).await??;
-    Ok(ChunkStat { length: footer.length, hash: footer.hash })
+    let (_, footer) = shared.ledger.run(move || read_footer(&*disk, chunk)).await??;
+    Ok(ChunkStat { length: footer.length, hash: footer.hash, disk: shared.incarnation })
 }
 
 /// Reads the footer of a chunk's file.
@@ -87,7 +87,7 @@ fn split(blocks: ByteRange) -> Option<(ByteRange, ByteRange)> {
 }
 
 fn held(shared: &Shared, chunk: ChunkId) -> Result<Arc<dyn Disk>, ReadError> {
-    match shared.state().length(chunk) {
+    match shared.state().get(chunk) {
         Some(_) => Ok(Arc::clone(&shared.disk)),
         None => Err(ReadError::NotFound { chunk }),
     }
@@ -99,14 +99,14 @@ fn failed(doing: &'static str, source: io::Error) -> ReadError {
 
 /// A chunk's file with what is needed to prove its blocks.
 #[derive(Debug)]
-struct OpenChunk {
+pub(super) struct OpenChunk {
     file: Box<dyn DiskFile>,
     footer: Footer,
     table: Vec<u32>,
 }
 
 impl OpenChunk {
-    fn open(disk: &dyn Disk, chunk: ChunkId) -> Result<Self, ReadError> {
+    pub(super) fn open(disk: &dyn Disk, chunk: ChunkId) -> Result<Self, ReadError> {
         let (file, footer) = read_footer(disk, chunk)?;
         let length = usize::try_from(table_bytes(footer.length)).unwrap_or(usize::MAX);
         let table =
@@ -114,6 +114,16 @@ impl OpenChunk {
         let table =
             decode_table(&table, &footer).map_err(|damage| ReadError::Corrupt { chunk, damage })?;
         Ok(Self { file, footer, table })
+    }
+
+    /// Reads and proves all of the chunk.
+    pub(super) fn prove(&self) -> Result<(), ReadError> {
+        let mut rest = ByteRange::whole(self.footer.length);
+        while let Some((now, later)) = split(rest) {
+            self.frame(now)?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// Reads and proves a run of whole blocks.

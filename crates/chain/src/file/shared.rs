@@ -1,29 +1,40 @@
-//! What the store, its writers and its jobs share, and the guards over half-done work.
+//! What the store, its writers and its jobs share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
-use cairn_runtime::{Blocking, BlockingError, Spawner};
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
+use cairn_core::ids::{ChunkId, DiskIncarnation};
+use cairn_runtime::Spawner;
 
+use super::format::disk_bytes;
 use super::paths::write_aside;
-use super::state::{State, WriteId};
 use crate::disk::{Disk, DiskLock};
-use crate::store::{DeleteError, WriteError};
+use crate::ledger::{Entry, Ledger, Reservation, State, WriteId};
+
+/// A chunk's length: all that is kept of it in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length(pub(super) u64);
+
+impl Entry for Length {
+    fn length(&self) -> u64 {
+        self.0
+    }
+
+    fn room(&self) -> u64 {
+        disk_bytes(self.0)
+    }
+}
 
 /// See the module.
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) incarnation: DiskIncarnation,
-    blocking: Blocking,
+    pub(super) ledger: Arc<Ledger<Length>>,
     spawner: Spawner,
-    state: Mutex<State>,
-    /// A claim was given back.
-    unclaimed: Notify,
-    /// Jobs that change the disk; closing waits for them.
-    jobs: TaskTracker,
+    /// Folders of chunks whose names are durable.
+    folders: Mutex<BTreeSet<[u8; 2]>>,
+    next_quarantine: Mutex<u64>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
@@ -36,103 +47,52 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The parts of [`Shared`] that do not change.
+/// What [`Shared`] is made of.
 pub(super) struct Parts {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) incarnation: DiskIncarnation,
-    pub(super) blocking: Blocking,
+    pub(super) ledger: Arc<Ledger<Length>>,
     pub(super) spawner: Spawner,
+    pub(super) folders: BTreeSet<[u8; 2]>,
+    pub(super) next_quarantine: u64,
     pub(super) lock: Box<dyn DiskLock>,
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    pub(super) fn new(parts: Parts, state: State) -> Self {
-        let Parts { disk, incarnation, blocking, spawner, lock } = parts;
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { disk, incarnation, ledger, spawner, folders, next_quarantine, lock } = parts;
         Self {
             disk,
             incarnation,
-            blocking,
+            ledger,
             spawner,
-            state: Mutex::new(state),
-            unclaimed: Notify::new(),
-            jobs: TaskTracker::new(),
+            folders: Mutex::new(folders),
+            next_quarantine: Mutex::new(next_quarantine),
             lock: Mutex::new(Some(lock)),
         }
     }
 
-    /// The state, for one short look or change. A panic cannot leave a change half made: each is one call.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, State<Length>> {
+        self.ledger.state()
     }
 
-    /// Runs work on the disk that [`Self::close`] need not wait for.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, BlockingError> {
-        self.blocking.run(work).await
+    pub(super) fn has_folder(&self, folder: [u8; 2]) -> bool {
+        locked(&self.folders).contains(&folder)
     }
 
-    /// Runs a change of the disk to its end, whoever goes away; [`Self::close`] waits for it.
-    pub(super) async fn change<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
-    ) -> Result<T, BlockingError> {
-        let shared = Arc::clone(self);
-        let token = self.jobs.token();
-        let job = move || {
-            let result = work(&shared);
-            drop(token);
-            result
-        };
-        self.blocking.run(job).await
+    pub(super) fn add_folder(&self, folder: [u8; 2]) {
+        locked(&self.folders).insert(folder);
     }
 
-    /// Promises room for a chunk and makes it an open write.
-    pub(super) fn reserve(
-        self: &Arc<Self>,
-        chunk: ChunkId,
-        length: u64,
-    ) -> Result<Reservation, WriteError> {
-        let write = self.state().reserve(chunk, length)?;
-        Ok(Reservation { shared: Arc::clone(self), write })
-    }
-
-    /// Waits until nobody else names or removes the files of `chunks`.
-    pub(super) async fn claim(self: &Arc<Self>, chunks: Vec<ChunkId>) -> Claim {
-        loop {
-            let unclaimed = self.unclaimed.notified();
-            if self.state().try_claim(&chunks) {
-                return self.claimed(chunks);
-            }
-            unclaimed.await;
-        }
-    }
-
-    /// Refuses more of `blob`, waits until nobody works on a chunk of it, claims up to `limit` of its chunks and tells
-    /// whether there are more.
-    pub(super) async fn claim_erased(
-        self: &Arc<Self>,
-        blob: BlobId,
-        limit: usize,
-    ) -> Result<(Claim, bool), DeleteError> {
-        loop {
-            let unclaimed = self.unclaimed.notified();
-            {
-                let mut state = self.state();
-                state.takes_deletes()?;
-                state.mark_erased(blob);
-                if let Some((chunks, more)) = state.try_claim_blob(blob, limit) {
-                    drop(state);
-                    return Ok((self.claimed(chunks), more));
-                }
-            }
-            unclaimed.await;
-        }
-    }
-
-    fn claimed(self: &Arc<Self>, chunks: Vec<ChunkId>) -> Claim {
-        Claim { shared: Arc::clone(self), chunks }
+    /// A number that no file in quarantine has.
+    pub(super) fn next_quarantine(&self) -> u64 {
+        let mut next = locked(&self.next_quarantine);
+        *next += 1;
+        *next - 1
     }
 
     /// A sync failed: nothing more is written, and what is held is still served.
@@ -149,26 +109,21 @@ impl Shared {
 
     /// See [`crate::ChunkStore::close`].
     pub(super) async fn close(&self) {
-        self.state().close();
-        self.jobs.close();
-        self.jobs.wait().await;
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.ledger.close().await;
+        let lock = locked(&self.lock).take();
         drop(lock);
     }
 
     /// Removes the file of a write that was given up, in the background. After closing it stays: the folder may be
     /// another's by then, and the next open removes it.
     fn remove_aside(self: &Arc<Self>, write: WriteId) {
-        let state = self.state();
-        if state.is_closed() {
+        let Some(token) = self.ledger.hold_open() else {
             return;
-        }
-        let token = self.jobs.token();
-        drop(state);
+        };
         let shared = Arc::clone(self);
         let removal = async move {
             let disk = Arc::clone(&shared.disk);
-            let removed = shared.run(move || disk.remove(&write_aside(write))).await;
+            let removed = shared.ledger.run(move || disk.remove(&write_aside(write))).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(target: "cairn", write, %error, "remove the file of a broken write");
             }
@@ -178,74 +133,37 @@ impl Shared {
     }
 }
 
-/// Room promised to an open write; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Reservation {
-    shared: Arc<Shared>,
-    write: WriteId,
-}
-
-impl Reservation {
-    pub(super) fn write(&self) -> WriteId {
-        self.write
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.shared.state().release(self.write);
-    }
-}
-
 /// The file of an open write; removed when dropped, unless it was published.
 #[derive(Debug)]
 pub(super) struct Aside {
-    reservation: Reservation,
-    published: bool,
+    shared: Arc<Shared>,
+    reservation: Option<Reservation<Length>>,
+    write: WriteId,
 }
 
 impl Aside {
     /// The file of `reservation`'s write was made.
-    pub(super) fn new(reservation: Reservation) -> Self {
-        Self { reservation, published: false }
+    pub(super) fn new(shared: &Arc<Shared>, reservation: Reservation<Length>) -> Self {
+        let write = reservation.write();
+        Self { shared: Arc::clone(shared), reservation: Some(reservation), write }
     }
 
     pub(super) fn write(&self) -> WriteId {
-        self.reservation.write()
+        self.write
     }
 
     /// The file has another name now and holds `chunk`: its room is used.
     pub(super) fn settle(mut self, chunk: ChunkId, length: u64) {
-        self.published = true;
-        let mut state = self.reservation.shared.state();
-        state.settle(self.reservation.write, chunk, length);
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(chunk, Length(length));
+        }
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        if !self.published {
-            self.reservation.shared.remove_aside(self.reservation.write);
+        if self.reservation.is_some() {
+            self.shared.remove_aside(self.write);
         }
-    }
-}
-
-/// The right to name and remove the files of some chunks; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Claim {
-    shared: Arc<Shared>,
-    chunks: Vec<ChunkId>,
-}
-
-impl Claim {
-    pub(super) fn chunks(&self) -> &[ChunkId] {
-        &self.chunks
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.shared.state().unclaim(&self.chunks);
-        self.shared.unclaimed.notify_waiters();
     }
 }

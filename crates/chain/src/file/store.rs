@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
+use cairn_core::ids::{BlobId, ChunkId};
 use cairn_core::range::ByteRange;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
 use super::open::{self, OpenError};
-use super::paths::{chunk_file, fan_out, inner_folder};
-use super::shared::{Claim, Shared};
+use super::paths::{QUARANTINE, chunk_file, fan_out, inner_folder, quarantined};
+use super::reader::OpenChunk;
+use super::shared::{Length, Shared};
 use super::{reader, writer};
 use crate::disk::Disk;
+use crate::ledger::Claim;
 use crate::store::{
-    ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, Erased, ListChunks,
-    MAX_CHUNK_BYTES, ReadError, Usage, WriteError,
+    ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
+    ListChunks, MAX_CHUNK_BYTES, ReadError, Usage, WriteError,
 };
 
 /// How a [`FileStore`] is set.
@@ -76,12 +78,12 @@ impl FileStore {
         opened.map(|shared| Self { shared: Arc::new(shared) })
     }
 
-    async fn delete_claimed(&self, claim: Claim) -> Result<u64, DeleteError> {
+    async fn delete_claimed(&self, claim: Claim<Length>) -> Result<u64, DeleteError> {
         if claim.chunks().is_empty() {
             return Ok(0);
         }
-        let removal = move |shared: &Arc<Shared>| remove_files(shared, &claim);
-        self.shared.change(removal).await?
+        let shared = Arc::clone(&self.shared);
+        self.shared.ledger.change(move || remove_files(&shared, &claim)).await?
     }
 }
 
@@ -116,7 +118,7 @@ impl ChunkStore for FileStore {
     fn delete(&self, chunks: Vec<ChunkId>) -> BoxFuture<'_, Result<u64, DeleteError>> {
         async move {
             self.shared.state().takes_deletes()?;
-            let claim = self.shared.claim(chunks).await;
+            let claim = self.shared.ledger.claim(chunks).await;
             self.delete_claimed(claim).await
         }
         .boxed()
@@ -124,10 +126,20 @@ impl ChunkStore for FileStore {
 
     fn erase_blob(&self, blob: BlobId, limit: usize) -> BoxFuture<'_, Result<Erased, DeleteError>> {
         async move {
-            let (claim, more) = self.shared.claim_erased(blob, limit).await?;
+            let (claim, more) = self.shared.ledger.claim_erased(blob, limit).await?;
             let deleted = self.delete_claimed(claim).await?;
             tracing::info!(target: "cairn", %blob, deleted, more, "blob erased");
             Ok(Erased { deleted, more })
+        }
+        .boxed()
+    }
+
+    fn quarantine(&self, chunk: ChunkId) -> BoxFuture<'_, Result<bool, DeleteError>> {
+        async move {
+            self.shared.state().takes_deletes()?;
+            let claim = self.shared.ledger.claim(vec![chunk]).await;
+            let shared = Arc::clone(&self.shared);
+            self.shared.ledger.change(move || put_aside(&shared, chunk, &claim)).await?
         }
         .boxed()
     }
@@ -136,8 +148,8 @@ impl ChunkStore for FileStore {
         self.shared.state().usage()
     }
 
-    fn disk(&self) -> DiskIncarnation {
-        self.shared.incarnation
+    fn disks(&self) -> Vec<DiskReport> {
+        vec![self.shared.state().report()]
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -146,12 +158,12 @@ impl ChunkStore for FileStore {
 }
 
 /// Removes the files of claimed chunks, then makes that durable, folder by folder.
-fn remove_files(shared: &Shared, claim: &Claim) -> Result<u64, DeleteError> {
+fn remove_files(shared: &Shared, claim: &Claim<Length>) -> Result<u64, DeleteError> {
     shared.state().takes_deletes()?;
     let mut deleted = 0;
     let mut folders = BTreeSet::new();
     for &chunk in claim.chunks() {
-        if shared.state().length(chunk).is_none() {
+        if shared.state().get(chunk).is_none() {
             continue;
         }
         match shared.disk.remove(&chunk_file(chunk)) {
@@ -173,4 +185,36 @@ fn remove_files(shared: &Shared, claim: &Claim) -> Result<u64, DeleteError> {
         })?;
     }
     Ok(deleted)
+}
+
+/// Moves a chunk's file to the quarantine, if it is damaged.
+fn put_aside(shared: &Shared, chunk: ChunkId, _claim: &Claim<Length>) -> Result<bool, DeleteError> {
+    shared.state().takes_deletes()?;
+    if shared.state().get(chunk).is_none() {
+        return Ok(false);
+    }
+    let proven = OpenChunk::open(&*shared.disk, chunk).and_then(|chunk| chunk.prove());
+    let damage = match proven {
+        Ok(()) => return Ok(false),
+        Err(ReadError::Corrupt { damage, .. }) => Some(damage),
+        Err(ReadError::NotFound { .. }) => None,
+        Err(ReadError::Disk { doing, source }) => return Err(DeleteError::Disk { doing, source }),
+        Err(ReadError::Interrupted(error)) => return Err(error.into()),
+    };
+    if let Some(damage) = damage {
+        let to = quarantined(shared.next_quarantine(), Some(chunk));
+        let from = chunk_file(chunk);
+        let doing = "put a damaged chunk aside";
+        let failed = |source| DeleteError::Disk { doing, source };
+        shared.disk.rename(&from, &to).map_err(failed)?;
+        for folder in [QUARANTINE, &inner_folder(fan_out(chunk.blob))] {
+            shared.disk.sync_folder(folder).map_err(|source| {
+                shared.disk_failed(&source);
+                DeleteError::Disk { doing, source }
+            })?;
+        }
+        tracing::error!(target: "cairn", from, to, %damage, "not an intact chunk: put aside");
+    }
+    shared.state().remove(chunk);
+    Ok(true)
 }

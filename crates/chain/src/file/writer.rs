@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_core::digest::plain_crc;
-use cairn_core::ids::ChunkId;
+use cairn_core::ids::{ChunkId, DiskIncarnation};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::checks::StreamChecks;
 use super::format::{Footer, disk_bytes, encode_table};
 use super::paths::{CHUNKS, chunk_file, fan_out, inner_folder, outer_folder, write_aside};
 use super::reader::read_footer;
-use super::shared::{Aside, Claim, Shared};
+use super::shared::{Aside, Length, Shared};
+use crate::checks::StreamChecks;
 use crate::disk::{Disk, DiskFile, PublishError, durable_publish};
+use crate::ledger::Claim;
 use crate::store::{ChunkEnd, ChunkWriter, ReadError, WriteError};
 
 /// Pieces are collected up to this many bytes, so that small ones do not cost a job on the disk each.
@@ -26,17 +27,19 @@ pub(super) async fn begin(
     chunk: ChunkId,
     reserve: u64,
 ) -> Result<Box<dyn ChunkWriter>, WriteError> {
-    let reservation = shared.reserve(chunk, reserve)?;
-    let create = move |shared: &Arc<Shared>| {
+    let reservation = shared.ledger.reserve(chunk, disk_bytes(reserve))?;
+    let job = Arc::clone(shared);
+    let create = move || {
+        let shared = &job;
         // Closing waits for this job, unless it was first: then the folder may be another's.
         shared.state().takes_writes()?;
         let file = shared
             .disk
             .create_new(&write_aside(reservation.write()))
             .map_err(|error| refused(shared, reserve, "make a file", error))?;
-        Ok::<_, WriteError>((Arc::from(file), Aside::new(reservation)))
+        Ok::<_, WriteError>((Arc::from(file), Aside::new(shared, reservation)))
     };
-    let (file, aside) = shared.change(create).await??;
+    let (file, aside) = shared.ledger.change(create).await??;
     Ok(Box::new(FileWriter {
         shared: Arc::clone(shared),
         chunk,
@@ -104,7 +107,7 @@ impl FileWriter {
         self.batch.push(bytes);
         if self.batch.bytes >= BATCH_BYTES {
             let (file, batch) = (Arc::clone(&self.file), self.batch.take());
-            let written = self.shared.run(move || batch.write(&*file)).await?;
+            let written = self.shared.ledger.run(move || batch.write(&*file)).await?;
             written.map_err(|error| refused(&self.shared, self.reserve, "write", error))?;
         }
         self.broken = false;
@@ -119,7 +122,7 @@ impl FileWriter {
         Ok(())
     }
 
-    async fn publish(self, end: ChunkEnd) -> Result<(), WriteError> {
+    async fn publish(self, end: ChunkEnd) -> Result<DiskIncarnation, WriteError> {
         self.may_continue()?;
         let table = self.checks.finish(&end)?;
         let table_bytes = encode_table(&table);
@@ -137,10 +140,13 @@ impl FileWriter {
             reserve: self.reserve,
             file: self.file,
             batch,
-            claim: self.shared.claim(vec![self.chunk]).await,
+            claim: self.shared.ledger.claim(vec![self.chunk]).await,
             aside: self.aside,
         };
-        self.shared.change(move |shared| last.run(shared)).await?
+        let shared = Arc::clone(&self.shared);
+        let incarnation = shared.incarnation;
+        self.shared.ledger.change(move || last.run(&shared)).await??;
+        Ok(incarnation)
     }
 }
 
@@ -153,7 +159,10 @@ impl ChunkWriter for FileWriter {
         async move { self.take(bytes, &block_crcs).await }.boxed()
     }
 
-    fn finish(self: Box<Self>, end: ChunkEnd) -> BoxFuture<'static, Result<(), WriteError>> {
+    fn finish(
+        self: Box<Self>,
+        end: ChunkEnd,
+    ) -> BoxFuture<'static, Result<DiskIncarnation, WriteError>> {
         self.publish(end).boxed()
     }
 }
@@ -165,7 +174,7 @@ struct Publication {
     file: Arc<dyn DiskFile>,
     /// What of the file is not written yet: the last bytes, the table, the footer.
     batch: Batch,
-    claim: Claim,
+    claim: Claim<Length>,
     aside: Aside,
 }
 
@@ -193,7 +202,7 @@ impl Publication {
 /// better one, and a damaged copy is healed by a repeat.
 fn refuse_other_content(shared: &Shared, new: &Footer) -> Result<(), WriteError> {
     let chunk = new.chunk;
-    if shared.state().length(chunk).is_none() {
+    if shared.state().get(chunk).is_none() {
         return Ok(());
     }
     match read_footer(&*shared.disk, chunk) {
@@ -211,7 +220,7 @@ fn refuse_other_content(shared: &Shared, new: &Footer) -> Result<(), WriteError>
 
 /// Makes the folders of a chunk, durably, once per open store.
 fn ensure_folder(shared: &Shared, folder: [u8; 2]) -> Result<(), WriteError> {
-    if shared.state().has_folder(folder) {
+    if shared.has_folder(folder) {
         return Ok(());
     }
     let disk: &dyn Disk = &*shared.disk;
@@ -221,7 +230,7 @@ fn ensure_folder(shared: &Shared, folder: [u8; 2]) -> Result<(), WriteError> {
         disk.sync_folder(parent)
             .map_err(|error| poisoned(shared, "make a folder durable", error))?;
     }
-    shared.state().add_folder(folder);
+    shared.add_folder(folder);
     Ok(())
 }
 

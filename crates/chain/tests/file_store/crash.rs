@@ -71,10 +71,10 @@ async fn a_crash_at_any_step_of_the_first_open_leaves_a_folder_that_opens() {
                 None,
             )
             .await;
-            let known = seen.as_ref().map(|store| store.disk()).ok();
+            let known = seen.as_ref().map(|store| store.disks()[0].disk).ok();
             let store = open_memory(&disk.crash(loss)).await;
             if let Some(known) = known {
-                assert_eq!(store.disk(), known, "{loss:?} after {step} changes");
+                assert_eq!(store.disks()[0].disk, known, "{loss:?} after {step} changes");
             }
         }
     }

@@ -133,3 +133,19 @@ async fn a_repeat_of_the_put_heals_a_damaged_copy() {
         assert_eq!(store.usage().chunks, 2);
     }
 }
+
+#[tokio::test]
+async fn what_is_found_damaged_is_put_aside_and_can_be_written_again() {
+    let (disk, store) = two_chunks().await;
+    disk.edit(&path(&disk, chunk(0)), |file| file[70_000] ^= 1);
+    assert!(store.quarantine(chunk(0)).await.unwrap());
+    assert!(!store.quarantine(chunk(0)).await.unwrap(), "it is not there any more");
+    let gone = get_all(&*store, chunk(0)).await;
+    assert!(matches!(gone, Err(ReadError::NotFound { .. })), "{gone:?}");
+    let aside = format!("quarantine/0-{}", chunk(0));
+    assert!(disk.crash(Loss::Everything).files().contains(&aside), "for a look");
+    let store = open_memory(&disk.crash(Loss::Nothing)).await;
+    assert_eq!(store.usage().chunks, 1);
+    put(&*store, chunk(0), &content(LENGTH, 0)).await.unwrap();
+    assert!(get_all(&*store, chunk(0)).await.unwrap() == content(LENGTH, 0));
+}

@@ -26,13 +26,13 @@ async fn refused(disk: &MemoryDisk) -> OpenError {
 async fn chunks_and_identity_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_folder(folder.path()).await.unwrap();
-    let disk = store.disk();
+    let disk = store.disks()[0].disk;
     let bytes = content(100_000, 1);
     put(&*store, chunk(0), &bytes).await.unwrap();
     let used = store.usage();
     store.close().await;
     let store = open_folder(folder.path()).await.unwrap();
-    assert_eq!(store.disk(), disk);
+    assert_eq!(store.disks()[0].disk, disk);
     assert_eq!(store.usage(), used);
     assert!(get_all(&*store, chunk(0)).await.unwrap() == bytes);
 }

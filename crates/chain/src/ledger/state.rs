@@ -1,20 +1,32 @@
-//! What a store knows in memory: the chunks held, the room promised, who is at work. Every change is one call, made
-//! under one short lock.
+//! What is in a ledger. Every change is one call, made under one short lock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use cairn_core::ids::{BlobId, ChunkId};
+use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
 
-use super::format::disk_bytes;
-use crate::store::{ChunkPage, DeleteError, ListChunks, StoredChunk, Usage, WriteError};
+use crate::store::{
+    ChunkPage, DeleteError, DiskReport, ListChunks, StoredChunk, Usage, WriteError,
+};
 
 /// How many erased blobs are remembered; the oldest is forgotten first. An id is never used again, so forgetting one
 /// only means that a late write of it is stored and swept later.
 const ERASED_BLOBS: usize = 65_536;
 
 /// Names an open write; never used again while the store is open.
-pub(super) type WriteId = u64;
+pub(crate) type WriteId = u64;
+
+/// What a store keeps in memory for each chunk.
+pub(crate) trait Entry: Send + 'static {
+    /// Bytes of the chunk.
+    fn length(&self) -> u64;
+    /// Bytes that the store spends on it.
+    fn room(&self) -> u64;
+    /// False for a chunk that is put aside: it counts as held, and is not listed.
+    fn listed(&self) -> bool {
+        true
+    }
+}
 
 /// Whether the store takes changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,54 +46,53 @@ struct OpenWrite {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State<E> {
+    disk: DiskIncarnation,
     capacity: u64,
-    chunks: BTreeMap<ChunkId, u64>,
+    chunks: BTreeMap<ChunkId, E>,
     used: u64,
+    /// Bytes that the store holds beside its chunks.
+    overhead: u64,
+    damaged: u64,
     reserved: u64,
     open_writes: BTreeMap<WriteId, OpenWrite>,
     next_write: WriteId,
     erased: ErasedBlobs,
     /// Chunks whose file is being named or removed, each by one task.
     claimed: BTreeSet<ChunkId>,
-    /// Folders of chunks whose names are durable.
-    folders: BTreeSet<[u8; 2]>,
     condition: Condition,
 }
 
-impl State {
-    /// Holds `chunks`, whose `folders` are durable.
-    pub(super) fn new(
-        capacity: u64,
-        chunks: BTreeMap<ChunkId, u64>,
-        folders: BTreeSet<[u8; 2]>,
-    ) -> Self {
+impl<E: Entry> State<E> {
+    /// Holds `chunks`, on `disk`.
+    pub(crate) fn new(disk: DiskIncarnation, capacity: u64, chunks: BTreeMap<ChunkId, E>) -> Self {
         Self {
+            disk,
             capacity,
-            used: chunks.values().map(|length| disk_bytes(*length)).sum(),
+            used: chunks.values().map(Entry::room).sum(),
+            damaged: chunks.values().filter(|entry| !entry.listed()).count() as u64,
             chunks,
+            overhead: 0,
             reserved: 0,
             open_writes: BTreeMap::new(),
             next_write: 0,
             erased: ErasedBlobs::default(),
             claimed: BTreeSet::new(),
-            folders,
             condition: Condition::Open,
         }
     }
 
     /// The same with another capacity.
-    pub(super) fn with_capacity(self, capacity: u64) -> Self {
+    pub(crate) fn with_capacity(self, capacity: u64) -> Self {
         Self { capacity, ..self }
     }
 
-    /// Promises room for a chunk of up to `length` bytes.
-    pub(super) fn reserve(&mut self, chunk: ChunkId, length: u64) -> Result<WriteId, WriteError> {
+    /// Promises `wanted` bytes of room for a chunk.
+    pub(crate) fn reserve(&mut self, chunk: ChunkId, wanted: u64) -> Result<WriteId, WriteError> {
         self.takes_writes()?;
         if self.erased.contains(chunk.blob) {
             return Err(WriteError::Erased { chunk });
         }
-        let wanted = disk_bytes(length);
         let free = self.free();
         if wanted > free {
             return Err(WriteError::NoRoom { wanted, free });
@@ -95,23 +106,36 @@ impl State {
     }
 
     /// Gives the promised room back, once; later calls find nothing to give.
-    pub(super) fn release(&mut self, write: WriteId) {
+    pub(crate) fn release(&mut self, write: WriteId) {
         if let Some(open) = self.open_writes.remove(&write) {
             self.reserved -= open.reserved;
         }
     }
 
-    /// The file of `write` is durable: its room is used now, not promised.
-    pub(super) fn settle(&mut self, write: WriteId, chunk: ChunkId, length: u64) {
+    /// The chunk of `write` is durable: its room is used now, not promised. Gives what it takes the place of.
+    pub(crate) fn settle(&mut self, write: WriteId, chunk: ChunkId, entry: E) -> Option<E> {
         self.release(write);
-        self.used += disk_bytes(length);
-        if let Some(replaced) = self.chunks.insert(chunk, length) {
-            self.used -= disk_bytes(replaced);
+        self.put(chunk, entry)
+    }
+
+    /// Holds a chunk. Gives what it takes the place of.
+    pub(crate) fn put(&mut self, chunk: ChunkId, entry: E) -> Option<E> {
+        self.used += entry.room();
+        self.damaged += u64::from(!entry.listed());
+        let replaced = self.chunks.insert(chunk, entry);
+        self.let_go(replaced)
+    }
+
+    fn let_go(&mut self, gone: Option<E>) -> Option<E> {
+        if let Some(entry) = &gone {
+            self.used -= entry.room();
+            self.damaged -= u64::from(!entry.listed());
         }
+        gone
     }
 
     /// Whether an open write may go on.
-    pub(super) fn may_continue(&self, write: WriteId) -> Result<(), WriteError> {
+    pub(crate) fn may_continue(&self, write: WriteId) -> Result<(), WriteError> {
         self.takes_writes()?;
         match self.open_writes.get(&write) {
             Some(open) if open.erased => Err(WriteError::Erased { chunk: open.chunk }),
@@ -121,11 +145,11 @@ impl State {
     }
 
     /// Bytes that are neither held nor promised.
-    pub(super) fn free(&self) -> u64 {
-        self.capacity.saturating_sub(self.used + self.reserved)
+    pub(crate) fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.used + self.overhead + self.reserved)
     }
 
-    pub(super) fn takes_writes(&self) -> Result<(), WriteError> {
+    pub(crate) fn takes_writes(&self) -> Result<(), WriteError> {
         match self.condition {
             Condition::Open => Ok(()),
             Condition::DiskFailed => Err(WriteError::DiskFailed),
@@ -133,7 +157,7 @@ impl State {
         }
     }
 
-    pub(super) fn takes_deletes(&self) -> Result<(), DeleteError> {
+    pub(crate) fn takes_deletes(&self) -> Result<(), DeleteError> {
         match self.condition {
             Condition::Open => Ok(()),
             Condition::DiskFailed => Err(DeleteError::DiskFailed),
@@ -141,12 +165,12 @@ impl State {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.condition == Condition::Closed
     }
 
     /// A sync failed. Tells whether that is news.
-    pub(super) fn disk_failed(&mut self) -> bool {
+    pub(crate) fn disk_failed(&mut self) -> bool {
         let news = self.condition == Condition::Open;
         if news {
             self.condition = Condition::DiskFailed;
@@ -154,23 +178,34 @@ impl State {
         news
     }
 
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.condition = Condition::Closed;
     }
 
-    pub(super) fn length(&self, chunk: ChunkId) -> Option<u64> {
-        self.chunks.get(&chunk).copied()
+    pub(crate) fn get(&self, chunk: ChunkId) -> Option<&E> {
+        self.chunks.get(&chunk)
     }
 
-    /// The chunk's file is gone.
-    pub(super) fn remove(&mut self, chunk: ChunkId) {
-        if let Some(length) = self.chunks.remove(&chunk) {
-            self.used -= disk_bytes(length);
-        }
+    /// All chunks, in order.
+    #[expect(dead_code, reason = "stores to come")]
+    pub(crate) fn chunks(&self) -> &BTreeMap<ChunkId, E> {
+        &self.chunks
+    }
+
+    /// The chunk is gone.
+    pub(crate) fn remove(&mut self, chunk: ChunkId) -> Option<E> {
+        let gone = self.chunks.remove(&chunk);
+        self.let_go(gone)
+    }
+
+    /// Sets how many bytes the store holds beside its chunks.
+    #[expect(dead_code, reason = "stores to come")]
+    pub(crate) fn set_overhead(&mut self, bytes: u64) {
+        self.overhead = bytes;
     }
 
     /// Claims all of `chunks` for one task, or none while another has one of them.
-    pub(super) fn try_claim(&mut self, chunks: &[ChunkId]) -> bool {
+    pub(crate) fn try_claim(&mut self, chunks: &[ChunkId]) -> bool {
         let free = chunks.iter().all(|chunk| !self.claimed.contains(chunk));
         if free {
             self.claimed.extend(chunks);
@@ -179,14 +214,14 @@ impl State {
     }
 
     /// Gives claims back.
-    pub(super) fn unclaim(&mut self, chunks: &[ChunkId]) {
+    pub(crate) fn unclaim(&mut self, chunks: &[ChunkId]) {
         for chunk in chunks {
             self.claimed.remove(chunk);
         }
     }
 
     /// From now on nothing of `blob` is taken.
-    pub(super) fn mark_erased(&mut self, blob: BlobId) {
+    pub(crate) fn mark_erased(&mut self, blob: BlobId) {
         self.erased.insert(blob);
         for open in self.open_writes.values_mut() {
             open.erased |= open.chunk.blob == blob;
@@ -195,7 +230,7 @@ impl State {
 
     /// Claims up to `limit` chunks of a blob and tells whether there are more; `None` while another task works on
     /// one of its chunks, which may be about to appear.
-    pub(super) fn try_claim_blob(
+    pub(crate) fn try_claim_blob(
         &mut self,
         blob: BlobId,
         limit: usize,
@@ -210,7 +245,7 @@ impl State {
         Some((claimed, more))
     }
 
-    pub(super) fn list(&self, list: &ListChunks) -> ChunkPage {
+    pub(crate) fn list(&self, list: &ListChunks) -> ChunkPage {
         let (first, last) = match list.blob {
             Some(blob) => (Bound::Included(ChunkId::new(blob, 0)), chunks_of(blob).1),
             None => (Bound::Unbounded, Bound::Unbounded),
@@ -225,32 +260,39 @@ impl State {
         let mut chunks = Vec::new();
         let mut more = false;
         if !list.after.is_some_and(past) {
-            let mut rest = self.chunks.range((from, last));
+            let mut rest = self.chunks.range((from, last)).filter(|(_, entry)| entry.listed());
             let entries = rest.by_ref().take(list.limit);
-            chunks.extend(entries.map(|(&chunk, &length)| StoredChunk { chunk, length }));
+            chunks.extend(entries.map(|(&chunk, entry)| StoredChunk {
+                chunk,
+                length: entry.length(),
+                disk: self.disk,
+            }));
             more = rest.next().is_some();
         }
         ChunkPage { chunks, more }
     }
 
-    pub(super) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         // A failed disk takes nothing more: whoever places chunks sees that it is full.
         let failed = self.condition == Condition::DiskFailed;
+        let used = self.used + self.overhead;
         Usage {
-            capacity: if failed { self.used } else { self.capacity },
-            used: self.used,
+            capacity: if failed { used } else { self.capacity },
+            used,
             reserved: self.reserved,
-            chunks: self.chunks.len() as u64,
+            chunks: self.chunks.len() as u64 - self.damaged,
+            damaged: self.damaged,
             open_writes: u32::try_from(self.open_writes.len()).unwrap_or(u32::MAX),
         }
     }
 
-    pub(super) fn has_folder(&self, folder: [u8; 2]) -> bool {
-        self.folders.contains(&folder)
-    }
-
-    pub(super) fn add_folder(&mut self, folder: [u8; 2]) {
-        self.folders.insert(folder);
+    /// The disk's life, and how full it is.
+    pub(crate) fn report(&self) -> DiskReport {
+        DiskReport {
+            disk: self.disk,
+            usage: self.usage(),
+            failed: self.condition == Condition::DiskFailed,
+        }
     }
 }
 
@@ -298,24 +340,40 @@ mod tests {
         BlobId::from_slice(&bytes).expect("16 bytes")
     }
 
-    fn state(capacity: u64) -> State {
-        State::new(capacity, BTreeMap::new(), BTreeSet::new())
+    struct Bytes(u64);
+
+    impl Entry for Bytes {
+        fn length(&self) -> u64 {
+            self.0
+        }
+
+        fn room(&self) -> u64 {
+            self.0 + 10
+        }
+    }
+
+    fn state(capacity: u64) -> State<Bytes> {
+        let disk = DiskIncarnation::from_slice(&[1; 16]).expect("16 bytes");
+        State::new(disk, capacity, BTreeMap::new())
     }
 
     #[test]
     fn room_is_given_back_exactly_once() {
-        let mut state = state(disk_bytes(100));
+        let mut state = state(110);
         let chunk = ChunkId::new(blob(1), 0);
-        let write = state.reserve(chunk, 100).expect("room");
-        assert!(matches!(state.reserve(chunk, 0), Err(WriteError::NoRoom { .. })));
+        let write = state.reserve(chunk, 110).expect("room");
+        assert!(matches!(state.reserve(chunk, 10), Err(WriteError::NoRoom { .. })));
         state.release(write);
         state.release(write);
-        assert_eq!(state.free(), disk_bytes(100));
-        let write = state.reserve(chunk, 100).expect("room");
-        state.settle(write, chunk, 10);
+        assert_eq!(state.free(), 110);
+        let write = state.reserve(chunk, 110).expect("room");
+        state.settle(write, chunk, Bytes(10));
         state.release(write);
         assert_eq!(state.usage().reserved, 0);
-        assert_eq!(state.usage().used, disk_bytes(10));
+        assert_eq!(state.usage().used, 20);
+        state.remove(chunk);
+        state.remove(chunk);
+        assert_eq!(state.usage(), Usage { capacity: 110, ..Usage::default() });
     }
 
     #[test]
@@ -335,8 +393,8 @@ mod tests {
         let mut state = state(1 << 30);
         for n in 1..=3 {
             let chunk = ChunkId::new(blob(n), 0);
-            let write = state.reserve(chunk, 1).expect("room");
-            state.settle(write, chunk, 1);
+            let write = state.reserve(chunk, 11).expect("room");
+            state.settle(write, chunk, Bytes(1));
         }
         let list = |after: Option<ChunkId>| {
             let list = ListChunks { after, blob: Some(blob(2)), limit: 10 };

@@ -7,7 +7,7 @@ use crate::store::{ChunkEnd, WriteError};
 
 /// What has arrived of a chunk, checked up to here.
 #[derive(Debug)]
-pub(super) struct StreamChecks {
+pub(crate) struct StreamChecks {
     chunk: ChunkId,
     reserve: u64,
     received: u64,
@@ -18,7 +18,7 @@ pub(super) struct StreamChecks {
 }
 
 impl StreamChecks {
-    pub(super) fn new(chunk: ChunkId, reserve: u64) -> Self {
+    pub(crate) fn new(chunk: ChunkId, reserve: u64) -> Self {
         Self {
             chunk,
             reserve,
@@ -30,7 +30,7 @@ impl StreamChecks {
     }
 
     /// Takes the next bytes and the checksums that came with them.
-    pub(super) fn update(&mut self, bytes: &[u8], sent: &[u32]) -> Result<(), WriteError> {
+    pub(crate) fn update(&mut self, bytes: &[u8], sent: &[u32]) -> Result<(), WriteError> {
         if self.ended && !(bytes.is_empty() && sent.is_empty()) {
             return Err(WriteError::Checksums("bytes came after the last block"));
         }
@@ -57,7 +57,7 @@ impl StreamChecks {
     }
 
     /// Checks the end, and gives the checksums of all blocks.
-    pub(super) fn finish(mut self, end: &ChunkEnd) -> Result<Vec<u32>, WriteError> {
+    pub(crate) fn finish(mut self, end: &ChunkEnd) -> Result<Vec<u32>, WriteError> {
         if end.length != self.received {
             return Err(WriteError::LengthMismatch {
                 announced: end.length,
