@@ -97,12 +97,12 @@ struct Fullness {
 impl Collector for Fullness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let usage = self.store.usage();
-        let free = usage.capacity.saturating_sub(usage.used.saturating_add(usage.reserved));
         let gauges = [
             ("capacity_bytes", "Bytes that may be held", usage.capacity),
             ("used_bytes", "Bytes held", usage.used),
             ("reserved_bytes", "Bytes promised to open writes", usage.reserved),
-            ("free_bytes", "Bytes that may still be promised", free),
+            ("free_bytes", "Bytes that may still be promised", usage.free()),
+            ("reclaimable_bytes", "Bytes of deleted chunks, not given back yet", usage.reclaimable),
             ("chunks", "Chunks held", usage.chunks),
             ("open_writes", "Chunks being written", usage.open_writes.into()),
         ];

@@ -151,7 +151,7 @@ impl Registration {
         let usage = self.store.usage();
         NodeStatus {
             capacity: usage.capacity,
-            used: usage.used + usage.reserved,
+            used: usage.capacity - usage.free(),
             chunks: usage.chunks,
             open_writes: usage.open_writes,
             disks: self.store.disks().iter().map(disk_status).collect(),

@@ -1,9 +1,10 @@
 //! Proves a chunk's bytes while they arrive: no I/O, no time.
 
-use cairn_core::digest::BlockCrcs;
+use cairn_core::digest::{BLOCK_BYTES, BlockCrcs, block_crc};
 use cairn_core::ids::ChunkId;
+use cairn_core::range::ByteRange;
 
-use crate::store::{ChunkEnd, WriteError};
+use crate::store::{ChunkEnd, Damage, FRAME_BYTES, WriteError};
 
 /// What has arrived of a chunk, checked up to here.
 #[derive(Debug)]
@@ -98,6 +99,44 @@ impl StreamChecks {
             block: u32::try_from(block).unwrap_or(u32::MAX),
         })
     }
+}
+
+/// The next frame of a run of whole blocks, and the rest; nothing at its end.
+pub(crate) fn next_frame(blocks: ByteRange) -> Option<(ByteRange, ByteRange)> {
+    if blocks.is_empty() {
+        return None;
+    }
+    let now = ByteRange { offset: blocks.offset, length: blocks.length.min(FRAME_BYTES as u64) };
+    let later = ByteRange { offset: now.end(), length: blocks.length - now.length };
+    Some((now, later))
+}
+
+/// Proves whole blocks that begin at `offset` of the chunk and should have `length` bytes against the chunk's `table`;
+/// gives their checksums.
+pub(crate) fn prove_blocks(
+    chunk: ChunkId,
+    table: &[u32],
+    offset: u64,
+    length: usize,
+    bytes: &[u8],
+) -> Result<Vec<u32>, Damage> {
+    let first = usize::try_from(offset).unwrap_or(usize::MAX) / BLOCK_BYTES;
+    let count = length.div_ceil(BLOCK_BYTES);
+    let mut crcs = Vec::with_capacity(count);
+    for at in 0..count {
+        let begin = (at * BLOCK_BYTES).min(bytes.len());
+        let end = (begin + BLOCK_BYTES).min(bytes.len());
+        let block = u32::try_from(first + at).unwrap_or(u32::MAX);
+        let stored = table.get(first + at).copied();
+        if stored != Some(block_crc(chunk, block, &bytes[begin..end])) {
+            return Err(Damage::Block(block));
+        }
+        crcs.extend(stored);
+    }
+    if bytes.len() != length {
+        return Err(Damage::Length);
+    }
+    Ok(crcs)
 }
 
 #[cfg(test)]

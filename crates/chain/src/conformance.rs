@@ -196,7 +196,8 @@ async fn is_absent(store: &dyn ChunkStore, chunk: ChunkId) {
 }
 
 async fn is_empty(store: &dyn ChunkStore) {
-    let empty = Usage { capacity: store.usage().capacity, ..Usage::default() };
+    let Usage { capacity, reclaimable, .. } = store.usage();
+    let empty = Usage { capacity, reclaimable, ..Usage::default() };
     assert_eq!(store.usage(), empty);
     let all = ListChunks { after: None, blob: None, limit: 10 };
     let page = store.list(all).await.expect("a list");

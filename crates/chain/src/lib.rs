@@ -13,14 +13,19 @@
 mod checks;
 pub mod disk;
 pub mod file;
+mod identity;
 mod ledger;
+mod open;
+pub mod segments;
 pub mod store;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
 
 pub use disk::{Disk, RealDisk};
-pub use file::{FileStore, FileStoreConfig, FileStoreSeams, OpenError};
+pub use file::{FileStore, FileStoreConfig, FileStoreSeams};
+pub use open::OpenError;
+pub use segments::{SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,

@@ -223,6 +223,8 @@ pub struct Usage {
     pub capacity: u64,
     /// Bytes it holds, with checksums and what the disk rounds up.
     pub used: u64,
+    /// Bytes of what was deleted or given up, which are not given back yet.
+    pub reclaimable: u64,
     /// Bytes promised to open writes.
     pub reserved: u64,
     /// Chunks it holds intact, as far as is known.
@@ -231,6 +233,14 @@ pub struct Usage {
     pub damaged: u64,
     /// Writers that are open.
     pub open_writes: u32,
+}
+
+impl Usage {
+    /// Bytes that may still be promised.
+    pub fn free(&self) -> u64 {
+        let held = self.used.saturating_add(self.reclaimable);
+        self.capacity.saturating_sub(held.saturating_add(self.reserved))
+    }
 }
 
 /// A disk of a store.
@@ -330,8 +340,8 @@ pub enum Damage {
     #[error("the table of block checksums does not match its checksum")]
     Table,
     /// The description of the chunk.
-    #[error("its footer is damaged")]
-    Footer,
+    #[error("its description is damaged")]
+    Description,
     /// It was written in a format that this version does not know.
     #[error("its format version {0} is not known here: it needs a newer Cairn")]
     UnknownFormat(u32),

@@ -183,6 +183,19 @@ impl MemoryDisk {
         true
     }
 
+    /// Removes a file behind the store's back, durably. False when there is no such file.
+    pub fn remove_file(&self, path: &str) -> bool {
+        let mut machine = locked(&self.machine);
+        machine.durable.remove(path);
+        match machine.names.remove(path) {
+            Some(node) => {
+                machine.used -= node.bytes();
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The paths of all files.
     pub fn files(&self) -> Vec<String> {
         let machine = locked(&self.machine);

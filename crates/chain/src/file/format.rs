@@ -67,16 +67,16 @@ impl Footer {
     pub(super) fn decode(bytes: &[u8], chunk: ChunkId, file_length: u64) -> Result<Self, Damage> {
         let bytes: &[u8; FOOTER_BYTES] = bytes.try_into().map_err(|_| Damage::Length)?;
         if bytes[76..] != MAGIC {
-            return Err(Damage::Footer);
+            return Err(Damage::Description);
         }
         let version = number(bytes, 72);
         if version != FORMAT_VERSION {
             return Err(Damage::UnknownFormat(version));
         }
         if number(bytes, CRC_AT) != footer_crc(bytes) || number(bytes, 28) != BLOCK_SIZE {
-            return Err(Damage::Footer);
+            return Err(Damage::Description);
         }
-        let footer = Self::fields(bytes).ok_or(Damage::Footer)?;
+        let footer = Self::fields(bytes).ok_or(Damage::Description)?;
         if footer.chunk != chunk {
             return Err(Damage::OtherChunk(footer.chunk));
         }

@@ -13,7 +13,6 @@
 //! What is accepted: a deletion that was not answered may or may not have happened after a crash.
 
 mod format;
-mod identity;
 mod open;
 mod paths;
 mod reader;
@@ -21,5 +20,4 @@ mod shared;
 mod store;
 mod writer;
 
-pub use open::OpenError;
 pub use store::{FileStore, FileStoreConfig, FileStoreSeams};

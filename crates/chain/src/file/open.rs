@@ -5,64 +5,27 @@ use std::io;
 use std::sync::Arc;
 
 use cairn_core::ids::{ChunkId, DiskIncarnation};
-use cairn_runtime::BlockingError;
 
-use super::identity;
-use super::paths::{CHUNKS, LOCK, QUARANTINE, TMP, chunk_file, fan_out, quarantined};
+use super::paths::{CHUNKS, QUARANTINE, TMP, chunk_file, fan_out, quarantined};
 use super::reader::judge;
 use super::shared::{Length, Parts, Shared};
 use super::store::{FileStoreConfig, FileStoreSeams};
-use crate::disk::{Disk, DiskLock, durable_write, read_small};
+use crate::disk::Disk;
+use crate::identity::Kind;
 use crate::ledger::{Ledger, State};
+use crate::open::{OpenError, failed, identify, lock};
 use crate::store::Damage;
 
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has the folder.
-    #[error("the chunk store is open in another process: one node per data folder")]
-    Locked,
-    /// The folder was written by another version.
-    #[error(
-        "the chunk store has format {format}, this version knows format 1: use the Cairn that wrote it"
-    )]
-    UnknownFormat {
-        /// The format that the folder says.
-        format: String,
-    },
-    /// The identity does not match its checksum.
-    #[error(
-        "the chunk store's identity (file `store`) is damaged: put it back from a copy, or start with an empty folder"
-    )]
-    IdentityDamaged,
-    /// There are chunks, and nothing says whose.
-    #[error(
-        "the folder has chunks but no identity (file `store`): put it back from a copy, or start with an empty folder"
-    )]
-    IdentityMissing,
-    /// The disk refused.
-    #[error("{doing}: {source}")]
-    Disk {
-        /// What was tried.
-        doing: &'static str,
-        /// What the disk said.
-        source: io::Error,
-    },
-    /// The work on the disk gave no result.
-    #[error(transparent)]
-    Interrupted(#[from] BlockingError),
-}
-
-fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> OpenError {
-    move |source| OpenError::Disk { doing, source }
-}
+/// Folders of a store; the first holds what must not be there without an identity.
+const FOLDERS: [&str; 3] = [CHUNKS, TMP, QUARANTINE];
 
 /// Opens the folder. Blocks.
 pub(super) fn open(config: &FileStoreConfig, seams: FileStoreSeams) -> Result<Shared, OpenError> {
     let disk = Arc::clone(&seams.disk);
     let lock = lock(&*disk)?;
-    let incarnation =
-        identify(&*disk, || DiskIncarnation::from_uuid(seams.entropy.uuid_v7(&seams.clock)))?;
+    let incarnation = identify(&*disk, Kind::Files, &FOLDERS, || {
+        DiskIncarnation::from_uuid(seams.entropy.uuid_v7(&seams.clock))
+    })?;
     // A process that died may have left files and folders whose names are not durable yet. What is served from here on
     // must be: a chunk that is listed may be counted on.
     disk.sync_all().map_err(failed("sync the disk"))?;
@@ -94,38 +57,6 @@ pub(super) fn open(config: &FileStoreConfig, seams: FileStoreSeams) -> Result<Sh
         lock,
     };
     Ok(Shared::new(parts))
-}
-
-fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, OpenError> {
-    disk.lock(LOCK).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked,
-        _ => failed("lock the folder")(error),
-    })
-}
-
-/// Reads the folder's identity; an empty folder is given one by `draw`.
-fn identify(
-    disk: &dyn Disk,
-    draw: impl FnOnce() -> DiskIncarnation,
-) -> Result<DiskIncarnation, OpenError> {
-    let doing = "read the store's identity";
-    let known = read_small(disk, identity::FILE, identity::MOST_BYTES).map_err(failed(doing))?;
-    if let Some(bytes) = known {
-        return identity::decode(&bytes);
-    }
-    for folder in [CHUNKS, TMP, QUARANTINE] {
-        disk.create_folder(folder).map_err(failed("make the store's folders"))?;
-    }
-    let chunks = disk.list_folder(CHUNKS).map_err(failed("read the folder of chunks"))?;
-    if !chunks.is_empty() {
-        return Err(OpenError::IdentityMissing);
-    }
-    // Before the identity: a folder that has one has all its folders.
-    disk.sync_folder("").map_err(failed("make the store's folders durable"))?;
-    let incarnation = draw();
-    durable_write(disk, identity::FILE, identity::encode(incarnation).as_bytes())
-        .map_err(failed("write the store's identity"))?;
-    Ok(incarnation)
 }
 
 fn remove_leftovers(disk: &dyn Disk) -> io::Result<usize> {

@@ -15,7 +15,6 @@ use cairn_core::ids::{BlobId, ChunkId};
 
 use crate::ledger::WriteId;
 
-pub(super) const LOCK: &str = "lock";
 pub(super) const TMP: &str = "tmp";
 pub(super) const CHUNKS: &str = "chunks";
 pub(super) const QUARANTINE: &str = "quarantine";

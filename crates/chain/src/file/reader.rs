@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_core::digest::{BLOCK_BYTES, block_crc};
+use cairn_core::digest::BLOCK_BYTES;
 use cairn_core::ids::ChunkId;
 use cairn_core::range::ByteRange;
 use futures_util::stream::{self, StreamExt};
@@ -12,8 +12,9 @@ use futures_util::stream::{self, StreamExt};
 use super::format::{FOOTER_BYTES, Footer, decode_table, table_bytes};
 use super::paths::chunk_file;
 use super::shared::Shared;
+use crate::checks::{next_frame, prove_blocks};
 use crate::disk::{Disk, DiskFile};
-use crate::store::{ChunkReader, ChunkStat, Damage, FRAME_BYTES, Frame, ReadError, ReadHeader};
+use crate::store::{ChunkReader, ChunkStat, Damage, Frame, ReadError, ReadHeader};
 
 /// Opens a chunk; see [`crate::ChunkStore::read`].
 pub(super) async fn read(
@@ -31,7 +32,7 @@ pub(super) async fn read(
     let frames = stream::unfold(blocks, move |rest| {
         let (opened, shared) = (Arc::clone(&opened), Arc::clone(&shared));
         async move {
-            let (now, later) = split(rest)?;
+            let (now, later) = next_frame(rest)?;
             let frame = shared.ledger.run(move || opened.frame(now)).await;
             Some(match frame.map_err(ReadError::from).flatten() {
                 Ok(frame) => (Ok(frame), later),
@@ -76,16 +77,6 @@ pub(super) fn judge(file: &dyn DiskFile, chunk: ChunkId) -> io::Result<Result<Fo
 
 const END: ByteRange = ByteRange { offset: 0, length: 0 };
 
-/// The next frame of a run of blocks, and the rest.
-fn split(blocks: ByteRange) -> Option<(ByteRange, ByteRange)> {
-    if blocks.is_empty() {
-        return None;
-    }
-    let now = ByteRange { offset: blocks.offset, length: blocks.length.min(FRAME_BYTES as u64) };
-    let later = ByteRange { offset: now.end(), length: blocks.length - now.length };
-    Some((now, later))
-}
-
 fn held(shared: &Shared, chunk: ChunkId) -> Result<Arc<dyn Disk>, ReadError> {
     match shared.state().get(chunk) {
         Some(_) => Ok(Arc::clone(&shared.disk)),
@@ -119,7 +110,7 @@ impl OpenChunk {
     /// Reads and proves all of the chunk.
     pub(super) fn prove(&self) -> Result<(), ReadError> {
         let mut rest = ByteRange::whole(self.footer.length);
-        while let Some((now, later)) = split(rest) {
+        while let Some((now, later)) = next_frame(rest) {
             self.frame(now)?;
             rest = later;
         }
@@ -133,25 +124,9 @@ impl OpenChunk {
             .file
             .read_at(blocks.offset, length)
             .map_err(|error| failed("read blocks", error))?;
-        let first = usize::try_from(blocks.offset).unwrap_or(usize::MAX) / BLOCK_BYTES;
-        let count = length.div_ceil(BLOCK_BYTES);
-        let mut block_crcs = Vec::with_capacity(count);
-        for at in 0..count {
-            let begin = (at * BLOCK_BYTES).min(bytes.len());
-            let end = (begin + BLOCK_BYTES).min(bytes.len());
-            let block = u32::try_from(first + at).unwrap_or(u32::MAX);
-            let stored = self.table.get(first + at).copied();
-            if stored != Some(block_crc(self.footer.chunk, block, &bytes[begin..end])) {
-                return Err(ReadError::Corrupt {
-                    chunk: self.footer.chunk,
-                    damage: Damage::Block(block),
-                });
-            }
-            block_crcs.extend(stored);
-        }
-        if bytes.len() != length {
-            return Err(ReadError::Corrupt { chunk: self.footer.chunk, damage: Damage::Length });
-        }
+        let chunk = self.footer.chunk;
+        let block_crcs = prove_blocks(chunk, &self.table, blocks.offset, length, &bytes)
+            .map_err(|damage| ReadError::Corrupt { chunk, damage })?;
         Ok(Frame { bytes: Bytes::from(bytes), block_crcs })
     }
 }

@@ -10,13 +10,14 @@ use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
-use super::open::{self, OpenError};
+use super::open;
 use super::paths::{QUARANTINE, chunk_file, fan_out, inner_folder, quarantined};
 use super::reader::OpenChunk;
 use super::shared::{Length, Shared};
 use super::{reader, writer};
 use crate::disk::Disk;
 use crate::ledger::Claim;
+use crate::open::OpenError;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
     ListChunks, MAX_CHUNK_BYTES, ReadError, Usage, WriteError,

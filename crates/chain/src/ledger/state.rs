@@ -51,8 +51,8 @@ pub(crate) struct State<E> {
     capacity: u64,
     chunks: BTreeMap<ChunkId, E>,
     used: u64,
-    /// Bytes that the store holds beside its chunks.
-    overhead: u64,
+    /// Bytes that the store holds, where it is more than its chunks.
+    held: u64,
     damaged: u64,
     reserved: u64,
     open_writes: BTreeMap<WriteId, OpenWrite>,
@@ -72,7 +72,7 @@ impl<E: Entry> State<E> {
             used: chunks.values().map(Entry::room).sum(),
             damaged: chunks.values().filter(|entry| !entry.listed()).count() as u64,
             chunks,
-            overhead: 0,
+            held: 0,
             reserved: 0,
             open_writes: BTreeMap::new(),
             next_write: 0,
@@ -146,7 +146,7 @@ impl<E: Entry> State<E> {
 
     /// Bytes that are neither held nor promised.
     pub(crate) fn free(&self) -> u64 {
-        self.capacity.saturating_sub(self.used + self.overhead + self.reserved)
+        self.capacity.saturating_sub(self.used() + self.reserved)
     }
 
     pub(crate) fn takes_writes(&self) -> Result<(), WriteError> {
@@ -187,7 +187,6 @@ impl<E: Entry> State<E> {
     }
 
     /// All chunks, in order.
-    #[expect(dead_code, reason = "stores to come")]
     pub(crate) fn chunks(&self) -> &BTreeMap<ChunkId, E> {
         &self.chunks
     }
@@ -198,10 +197,13 @@ impl<E: Entry> State<E> {
         self.let_go(gone)
     }
 
-    /// Sets how many bytes the store holds beside its chunks.
-    #[expect(dead_code, reason = "stores to come")]
-    pub(crate) fn set_overhead(&mut self, bytes: u64) {
-        self.overhead = bytes;
+    /// Sets how many bytes the store holds, with what does not count any more and has not been given back.
+    pub(crate) fn set_held(&mut self, bytes: u64) {
+        self.held = bytes;
+    }
+
+    fn used(&self) -> u64 {
+        self.used.max(self.held)
     }
 
     /// Claims all of `chunks` for one task, or none while another has one of them.
@@ -275,10 +277,10 @@ impl<E: Entry> State<E> {
     pub(crate) fn usage(&self) -> Usage {
         // A failed disk takes nothing more: whoever places chunks sees that it is full.
         let failed = self.condition == Condition::DiskFailed;
-        let used = self.used + self.overhead;
         Usage {
-            capacity: if failed { used } else { self.capacity },
-            used,
+            capacity: if failed { self.used() } else { self.capacity },
+            used: self.used,
+            reclaimable: self.used() - self.used,
             reserved: self.reserved,
             chunks: self.chunks.len() as u64 - self.damaged,
             damaged: self.damaged,

@@ -1,0 +1,150 @@
+//! What a segment store does beside the contract: it opens as it was closed, packs, and gives space back.
+
+use cairn_chain::conformance::{blob, content, get_all, put};
+use cairn_chain::disk::memory::{Loss, MemoryDisk};
+use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, StoredChunk};
+use cairn_core::ids::ChunkId;
+
+use crate::{open_folder, open_memory};
+
+const SMALL: usize = 10_000;
+const LARGE: usize = 700_000;
+
+fn chunk(index: u32) -> ChunkId {
+    ChunkId::new(blob(1), index)
+}
+
+fn bytes(index: u32) -> bytes::Bytes {
+    content(if index.is_multiple_of(3) { LARGE } else { SMALL }, index as u8)
+}
+
+fn held(store: &dyn ChunkStore) -> u64 {
+    let usage = store.usage();
+    usage.used + usage.reclaimable
+}
+
+async fn all(store: &dyn ChunkStore) -> Vec<StoredChunk> {
+    let list = ListChunks { after: None, blob: None, limit: 10_000 };
+    store.list(list).await.expect("a list").chunks
+}
+
+#[tokio::test]
+async fn a_store_opens_as_it_was_closed_with_and_without_its_index_file() {
+    let disk = MemoryDisk::new(1 << 28);
+    let store = open_memory(&disk).await;
+    for index in 0..30 {
+        put(&*store, chunk(index), &bytes(index)).await.unwrap();
+    }
+    store.delete(vec![chunk(4), chunk(6), chunk(28)]).await.unwrap();
+    let (held, incarnation) = (all(&*store).await, store.disks()[0].disk);
+    assert_eq!(held.len(), 27);
+    store.close().await;
+    for with_index in [true, false, true] {
+        let store = open_memory(&disk).await;
+        assert_eq!(all(&*store).await, held, "with the index file: {with_index}");
+        assert_eq!(store.disks()[0].disk, incarnation);
+        for index in [0, 1, 2, 29] {
+            assert!(get_all(&*store, chunk(index)).await.unwrap() == bytes(index));
+        }
+        store.close().await;
+        if with_index {
+            assert!(disk.remove_file("index"), "closing wrote it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_chunks_share_few_files() {
+    let disk = MemoryDisk::new(1 << 28);
+    let store = open_memory(&disk).await;
+    for index in 0..50 {
+        put(&*store, chunk(index), &content(100, 1)).await.unwrap();
+    }
+    store.close().await;
+    let segments = disk.files().into_iter().filter(|path| path.starts_with("segments/"));
+    assert_eq!(segments.count(), 1);
+}
+
+#[tokio::test]
+async fn deleted_space_comes_back_and_what_is_left_stays_whole() {
+    let disk = MemoryDisk::new(1 << 28);
+    let store = open_memory(&disk).await;
+    for index in 0..60 {
+        put(&*store, chunk(index), &bytes(index)).await.unwrap();
+    }
+    let full = held(&*store);
+    let gone: Vec<_> = (0..60).filter(|index| index % 10 != 0).map(chunk).collect();
+    store.delete(gone).await.unwrap();
+    while held(&*store) > full / 4 {
+        tokio::task::yield_now().await;
+    }
+    for index in (0..60).step_by(10) {
+        assert!(get_all(&*store, chunk(index)).await.unwrap() == bytes(index));
+    }
+    let held = all(&*store).await;
+    store.close().await;
+    for with_index in [true, false] {
+        let store = open_memory(&disk).await;
+        assert_eq!(all(&*store).await, held, "with the index file: {with_index}");
+        store.close().await;
+        disk.remove_file("index");
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_has_room_again_after_deletions() {
+    let disk = MemoryDisk::new(24 << 20);
+    let store = open_memory(&disk).await;
+    for round in 0..4 {
+        let mut stored = Vec::new();
+        for index in 0.. {
+            let chunk = ChunkId::new(blob(round), index);
+            match put(&*store, chunk, &content(LARGE, 1)).await {
+                Ok(()) => stored.push(chunk),
+                Err(error) => {
+                    let full = matches!(error, cairn_chain::WriteError::NoRoom { .. });
+                    assert!(full, "{error}");
+                    break;
+                }
+            }
+        }
+        assert!(stored.len() > 20, "{} chunks in round {round}", stored.len());
+        store.delete(stored).await.unwrap();
+        while held(&*store) > 4 << 20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_folder_is_refused_without_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_folder(folder.path()).await.unwrap();
+    put(&*store, chunk(0), &content(10, 1)).await.unwrap();
+    let second = open_folder(folder.path()).await;
+    assert!(matches!(second, Err(OpenError::Locked)), "{second:?}");
+    get_all(&*store, chunk(0)).await.unwrap();
+    store.close().await;
+    let again = open_folder(folder.path()).await.unwrap();
+    get_all(&*again, chunk(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_missing_chunks_and_nothing_else() {
+    let disk = MemoryDisk::new(1 << 28);
+    let store = open_memory(&disk).await;
+    put(&*store, chunk(0), &content(SMALL, 1)).await.unwrap();
+    put(&*store, chunk(1), &content(LARGE, 2)).await.unwrap();
+    store.close().await;
+    let segments: Vec<_> =
+        disk.files().into_iter().filter(|path| path.starts_with("segments/")).collect();
+    assert_eq!(segments.len(), 2, "one for each size");
+    assert!(disk.remove_file(&segments[1]));
+    for _ in 0..2 {
+        let store = open_memory(&disk.crash(Loss::Nothing)).await;
+        get_all(&*store, chunk(0)).await.unwrap();
+        let gone = get_all(&*store, chunk(1)).await;
+        assert!(matches!(gone, Err(ReadError::NotFound { .. })), "{gone:?}");
+        disk.remove_file("index");
+    }
+}
