@@ -214,23 +214,15 @@ impl From<ChunkSizes> for v1::ChunkSizes {
 /// # Errors
 /// [`InvalidField`] when it names no rule that is known, or too many parts.
 pub fn chunking(chunking: Option<v1::Chunking>) -> Read<Chunking> {
-    match chunking.map(|chunking| chunking.rule) {
-        None => Ok(Chunking::Standard),
-        Some(Some(v1::chunking::Rule::Equal(parts))) => {
-            fit("chunking", Parts::new(parts)).map(Chunking::Equal)
-        }
-        Some(None) => Err(InvalidField::new("chunking", "names no rule that is known")),
-    }
+    let Some(asked) = chunking else { return Ok(Chunking::Standard) };
+    let v1::chunking::Rule::Equal(parts) = required("chunking.rule", asked.rule)?;
+    fit("chunking", Parts::new(parts)).map(Chunking::Equal)
 }
 
 /// Writes how a file is to be cut.
 pub fn chunking_rule(chunking: Chunking) -> Option<v1::Chunking> {
-    match chunking {
-        Chunking::Standard => None,
-        Chunking::Equal(parts) => {
-            Some(v1::Chunking { rule: Some(v1::chunking::Rule::Equal(parts.get())) })
-        }
-    }
+    let Chunking::Equal(parts) = chunking else { return None };
+    Some(v1::Chunking { rule: Some(v1::chunking::Rule::Equal(parts.get())) })
 }
 
 impl TryFrom<v1::Place> for Place {

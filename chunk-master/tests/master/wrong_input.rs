@@ -57,7 +57,7 @@ async fn short_ids_and_empty_or_wrong_names() {
         register_node { node_id: sixteen.clone(), status: disks(&[]), address: "http://a:1", zone: "a" } of RegisterNodeRequest,
         heartbeat { node_id: sixteen.clone() } of HeartbeatRequest,
         heartbeat { node_id: sixteen.clone(), status: disks(&[]) } of HeartbeatRequest,
-        heartbeat { node_id: sixteen.clone(), status: disks(&[short.clone()]) } of HeartbeatRequest,
+        heartbeat { node_id: sixteen.clone(), status: disks(std::slice::from_ref(&short)) } of HeartbeatRequest,
         heartbeat { node_id: sixteen.clone(), status: disks(&[sixteen.clone(), sixteen.clone()]) } of HeartbeatRequest,
         heartbeat { node_id: sixteen.clone(), status: disks(&many) } of HeartbeatRequest,
     }
