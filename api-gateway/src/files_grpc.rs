@@ -52,6 +52,7 @@ fn new_file(header: v1::PutFileHeader) -> Result<NewFile, Status> {
         bucket: bucket(&header.bucket)?,
         key: convert::key(header.key).map_err(refused)?,
         length: header.length,
+        chunking: convert::chunking(header.chunking).map_err(refused)?,
         sha256: None,
         meta: convert::meta(header.meta).map_err(refused)?,
         condition: header.condition.unwrap_or_default().into(),

@@ -181,18 +181,18 @@ async fn start(kv: &Kv) -> ChunkMaster {
     let master = build(Config { liveness, sweep_every, ..Config::default() }, kv.clone(), seams);
     master.start().await.unwrap();
     let calls = master.calls();
-    let status = Some(v1::NodeStatus { capacity: 1 << 40, ..Default::default() });
     for node in 1..=NODES {
+        let disks = vec![v1::DiskStatus { disk: id(node), ..Default::default() }];
+        let status = v1::NodeStatus { capacity: 1 << 40, disks, ..Default::default() };
         let request = v1::RegisterNodeRequest {
             node_id: id(node),
-            disk: id(node),
             address: format!("http://127.0.0.1:{node}"),
             zone: format!("zone-{node}"),
-            status,
+            status: Some(status.clone()),
             catalog_id: Bytes::new(),
         };
         calls.register_node(Request::new(request)).await.unwrap();
-        let heard = v1::HeartbeatRequest { node_id: id(node), disk: id(node), status };
+        let heard = v1::HeartbeatRequest { node_id: id(node), status: Some(status) };
         calls.heartbeat(Request::new(heard)).await.unwrap();
     }
     master

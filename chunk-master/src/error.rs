@@ -454,9 +454,9 @@ impl WireError for LongerThanAnnounced {
     }
 }
 
-/// The node is not known, or its disk is another one.
+/// The node is not known, or not with these disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("node {0} is not known with this disk: register again")]
+#[error("node {0} is not known with these disks: register again")]
 pub(crate) struct NodeUnknown(pub(crate) NodeId);
 
 impl WireError for NodeUnknown {

@@ -4,7 +4,7 @@ use cairn_core::bucket::{
     BucketInfo, BucketPolicy, BucketSettings, BucketState, DurabilityLevel, EffectivePolicy,
     Setting,
 };
-use cairn_core::chunking::ChunkSizes;
+use cairn_core::chunking::{ChunkSizes, Chunking, Parts};
 use cairn_core::copies::{
     ChunkLocation, ChunkPlacement, ChunkReceipt, ChunkWant, CopyFinding, CopyReceipt, CopyReport,
     Place,
@@ -207,6 +207,22 @@ impl From<ChunkSizes> for v1::ChunkSizes {
     fn from(sizes: ChunkSizes) -> Self {
         Self { first: sizes.first(), large: sizes.large(), large_from: sizes.large_from() }
     }
+}
+
+/// Reads how a file is to be cut; absent is as the cluster does.
+///
+/// # Errors
+/// [`InvalidField`] when it names no rule that is known, or too many parts.
+pub fn chunking(chunking: Option<v1::Chunking>) -> Read<Chunking> {
+    let Some(asked) = chunking else { return Ok(Chunking::Standard) };
+    let v1::chunking::Rule::Equal(parts) = required("chunking.rule", asked.rule)?;
+    fit("chunking", Parts::new(parts)).map(Chunking::Equal)
+}
+
+/// Writes how a file is to be cut.
+pub fn chunking_rule(chunking: Chunking) -> Option<v1::Chunking> {
+    let Chunking::Equal(parts) = chunking else { return None };
+    Some(v1::Chunking { rule: Some(v1::chunking::Rule::Equal(parts.get())) })
 }
 
 impl TryFrom<v1::Place> for Place {

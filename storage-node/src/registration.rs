@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_chain::ChunkStore;
+use cairn_chain::{ChunkStore, DiskReport};
 use cairn_proto::error::refuse;
 use cairn_proto::v1::master_client::MasterClient;
-use cairn_proto::v1::{HeartbeatRequest, NodeStatus, RegisterNodeRequest};
+use cairn_proto::v1::{DiskStatus, HeartbeatRequest, NodeStatus, RegisterNodeRequest};
 use cairn_proto::{Reason, RemoteError, convert};
 use cairn_runtime::{Clock, Drained, Entropy, PeerChannel, Phase};
 use prometheus_client::metrics::gauge::Gauge;
@@ -109,7 +109,6 @@ impl Registration {
         let catalog = self.config.identity.catalog();
         let request = RegisterNodeRequest {
             node_id: convert::bytes(self.config.identity.node().as_bytes()),
-            disk: self.disk(),
             address: self.config.address.clone(),
             zone: self.config.zone.clone(),
             status: Some(self.status()),
@@ -135,7 +134,6 @@ impl Registration {
     async fn call_heartbeat(&mut self) -> Result<(), RemoteError> {
         let request = HeartbeatRequest {
             node_id: convert::bytes(self.config.identity.node().as_bytes()),
-            disk: self.disk(),
             status: Some(self.status()),
         };
         let request = self.request(request);
@@ -149,12 +147,6 @@ impl Registration {
         request
     }
 
-    /// The disk that copies lie on; nothing for a node without one.
-    fn disk(&self) -> bytes::Bytes {
-        let disks = self.store.disks();
-        disks.first().map(|disk| convert::bytes(disk.disk.as_bytes())).unwrap_or_default()
-    }
-
     fn status(&self) -> NodeStatus {
         let usage = self.store.usage();
         NodeStatus {
@@ -162,7 +154,20 @@ impl Registration {
             used: usage.capacity - usage.free(),
             chunks: usage.chunks,
             open_writes: usage.open_writes,
+            disks: self.store.disks().iter().map(disk_status).collect(),
         }
+    }
+}
+
+fn disk_status(report: &DiskReport) -> DiskStatus {
+    let DiskReport { disk, usage, failed } = *report;
+    DiskStatus {
+        disk: convert::bytes(disk.as_bytes()),
+        capacity: usage.capacity,
+        used: usage.used + usage.reserved,
+        chunks: usage.chunks,
+        damaged: usage.damaged,
+        failed,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Wrong input: a clear 4xx that says what to do, and a server that lives on.
 
 use cairn_proto::v1::files_client::FilesClient;
-use cairn_proto::v1::{PutFileHeader, PutFileRequest, put_file_request};
+use cairn_proto::v1::{Chunking, PutFileHeader, PutFileRequest, chunking, put_file_request};
 use futures_util::stream;
 use serde_json::Value;
 use tonic::Code;
@@ -44,6 +44,7 @@ fn names() -> Vec<Row> {
 
 fn headers() -> Vec<Row> {
     let ranged = |range: &str| get("/v1/files/there", &format!("range: {range}\r\n"));
+    let chunked = |rule: &str| put("/v1/files/a", &format!("cairn-chunking: {rule}\r\n"));
     vec![
         (ranged("bytes=abc"), &[400, 416], "range"),
         (ranged("bytes=9-3"), &[400, 416], "range"),
@@ -54,6 +55,19 @@ fn headers() -> Vec<Row> {
             put("/v1/files/a", &format!("cairn-meta-a: {}\r\n", "v".repeat(2048))),
             &[400],
             "metadata",
+        ),
+        (chunked("equal(0)"), &[400], "equal(N)"),
+        (chunked("equal(1000001)"), &[400], "1000000"),
+        (chunked("equal(-6)"), &[400], "equal(N)"),
+        (chunked("equal(6"), &[400], "equal(N)"),
+        (chunked("half"), &[400], "equal(N)"),
+        (chunked(""), &[400], "equal(N)"),
+        (
+            // Six parts of 64 MiB, and one byte.
+            "PUT /v1/files/a HTTP/1.1\r\nhost: cairn\r\ncontent-length: 402653185\r\ncairn-chunking: equal(6)\r\n\r\n"
+                .into(),
+            &[400],
+            "use more parts",
         ),
         (
             "PUT /v1/files/a HTTP/1.1\r\nhost: cairn\r\ncontent-length: 54975581388801\r\n\r\n"
@@ -263,6 +277,15 @@ fn header(length: Option<u64>) -> put_file_request::Part {
     })
 }
 
+fn cut(length: Option<u64>, chunking: Chunking) -> put_file_request::Part {
+    put_file_request::Part::Header(PutFileHeader {
+        key: "grpc".to_owned(),
+        length,
+        chunking: Some(chunking),
+        ..PutFileHeader::default()
+    })
+}
+
 fn data(length: u64) -> put_file_request::Part {
     put_file_request::Part::Data(Content::new(1, length).all())
 }
@@ -271,8 +294,14 @@ fn data(length: u64) -> put_file_request::Part {
 async fn wrong_grpc_streams_are_told() {
     let up = start().await;
     let mut client = FilesClient::new(channel(up.edge.gateway).await);
+    let equal = |parts| Chunking { rule: Some(chunking::Rule::Equal(parts)) };
     for (title, parts) in [
         ("nothing", vec![]),
+        ("no part", vec![cut(Some(10), equal(0)), data(10)]),
+        ("too many parts", vec![cut(Some(10), equal(1_000_001)), data(10)]),
+        ("too large a part", vec![cut(Some(402_653_185), equal(6)), data(10)]),
+        ("parts of no length", vec![cut(None, equal(6)), data(10)]),
+        ("another rule", vec![cut(Some(10), Chunking { rule: None }), data(10)]),
         ("data first", vec![data(10)]),
         ("two headers", vec![header(None), header(None), data(10)]),
         ("shorter", vec![header(Some(11)), data(10)]),

@@ -28,6 +28,20 @@ fn a_file_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn a_file_is_cut_as_it_was_asked() {
+    let up = Up::start();
+    let bytes = content(1, 9007);
+    up.write("file", &bytes);
+    up.run(&["put", "--chunking", "equal:6", "file", "parts"]).done();
+    let stat = &up.run(&["stat", "--json", "parts"]).done().json()[0];
+    assert_eq!(stat["chunks"], "1501;n=5, 1502");
+    up.run(&["get", "parts", "copy"]).done();
+    assert!(up.read("copy") == bytes);
+    let pipe = run(up.command(&["put", "--chunking", "equal:6", "-", "pipe"]), &bytes);
+    pipe.refused(2, "length");
+}
+
+#[test]
 fn a_folder_comes_back_with_its_relative_paths() {
     let up = Up::start();
     let names = ["a.txt", "empty", "in/b b%.txt", "in/deep/ü?#.txt"];

@@ -77,6 +77,8 @@ fn wrong_usage_ends_with_2() {
         (&["put", "-", "a/"], "give it a key"),
         (&["put", "file", &long], "1024"),
         (&["put", "--meta", "x", "file", "a"], "NAME=VALUE"),
+        (&["put", "--chunking", "equal:0", "file", "a"], "equal:N"),
+        (&["put", "--chunking", "half", "file", "a"], "equal:N"),
         (&["get", "file", "-"], "cairn cat"),
         (&["get", "dir/"], "-r"),
         (&["ls", "--url", "https://127.0.0.1"], "https"),

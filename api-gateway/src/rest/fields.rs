@@ -59,6 +59,14 @@ pub(super) const META: Field = Field::text(
      values, with `Content-Type`.",
 );
 
+pub(super) const CAIRN_CHUNKING: Field = Field {
+    name: "Cairn-Chunking",
+    about: "`equal(N)`: cut into N equal parts, 1 to 1,000,000, the last with the remainder; a file with fewer bytes \
+            than parts is one part. Needs `Content-Length`; no part may be larger than 64 MiB. Else 400. Without it the \
+            file is cut as the cluster does.",
+    shape: Shape::Pattern(r"^equal\([0-9]+\)$"),
+};
+
 // What is known of a file.
 pub(super) const ETAG: Field = Field {
     name: "ETag",

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::conditions::{Verdict, range_counts, read_verdict};
 use super::fields;
 use super::file::{content_type, headers as file_headers, validators};
-use super::operation::{Answer, Call, Content, Operation};
+use super::operation::{Answer, Call, Content, Field, Operation};
 use super::problem::{Kind, Problem};
 use super::ranges::Ranges;
 use crate::download::{DownloadError, Located};
@@ -42,36 +42,13 @@ pub(super) const GET: Operation = Operation {
         Answer {
             status: StatusCode::OK,
             about: "The file.",
-            headers: &[
-                fields::ETAG,
-                fields::LAST_MODIFIED,
-                fields::REPR_DIGEST,
-                fields::CAIRN_ROOT,
-                fields::CAIRN_CHUNKS,
-                fields::ACCEPT_RANGES,
-                fields::NO_SNIFFING,
-                fields::META,
-                fields::SERVED_BY,
-                fields::CONTENT_LENGTH,
-            ],
+            headers: OF_FILE,
             content: Content::File,
         },
         Answer {
             status: StatusCode::PARTIAL_CONTENT,
             about: "The parts that `Range` asks for.",
-            headers: &[
-                fields::CONTENT_RANGE,
-                fields::ETAG,
-                fields::LAST_MODIFIED,
-                fields::REPR_DIGEST,
-                fields::CAIRN_ROOT,
-                fields::CAIRN_CHUNKS,
-                fields::ACCEPT_RANGES,
-                fields::NO_SNIFFING,
-                fields::META,
-                fields::SERVED_BY,
-                fields::CONTENT_LENGTH,
-            ],
+            headers: OF_PARTS,
             content: Content::File,
         },
         UNCHANGED,
@@ -107,17 +84,7 @@ pub(super) const HEAD: Operation = Operation {
         Answer {
             status: StatusCode::OK,
             about: "What is known of it.",
-            headers: &[
-                fields::ETAG,
-                fields::LAST_MODIFIED,
-                fields::REPR_DIGEST,
-                fields::CAIRN_ROOT,
-                fields::CAIRN_CHUNKS,
-                fields::ACCEPT_RANGES,
-                fields::NO_SNIFFING,
-                fields::META,
-                fields::CONTENT_LENGTH,
-            ],
+            headers: OF_HEAD,
             content: Content::Nothing,
         },
         UNCHANGED_HEAD,
@@ -134,6 +101,25 @@ pub(super) const HEAD: Operation = Operation {
     ],
     run: |call| Box::pin(head(call)),
 };
+
+/// What comes with parts of a file.
+const OF_PARTS: &[Field] = &[
+    fields::CONTENT_RANGE,
+    fields::SERVED_BY,
+    fields::ETAG,
+    fields::LAST_MODIFIED,
+    fields::REPR_DIGEST,
+    fields::CAIRN_ROOT,
+    fields::CAIRN_CHUNKS,
+    fields::ACCEPT_RANGES,
+    fields::NO_SNIFFING,
+    fields::META,
+    fields::CONTENT_LENGTH,
+];
+/// What comes with a whole file: all but the range.
+const OF_FILE: &[Field] = OF_PARTS.split_at(1).1;
+/// What is told without its bytes: nor the node that served them.
+const OF_HEAD: &[Field] = OF_FILE.split_at(1).1;
 
 const UNCHANGED: Answer = Answer {
     status: StatusCode::NOT_MODIFIED,

@@ -8,10 +8,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::fields;
 use super::file::{FileJson, json};
-use super::operation::{Answer, Call, Content, Field, Operation, Shape};
+use super::operation::{Answer, Call, Content, Field, Operation, page_limit};
 use super::path::check_percent;
 use super::problem::{Kind, Problem};
-use crate::namespace::{ListQuery, MAX_PAGE};
+use crate::namespace::ListQuery;
 
 pub(super) const LIST: Operation = Operation {
     method: Method::GET,
@@ -25,12 +25,8 @@ pub(super) const LIST: Operation = Operation {
             "delimiter",
             "Keys that hold this after the prefix are shown once, under `prefixes`.",
         ),
-        Field::text("after", "Only what comes after this: `next_after` of the page before."),
-        Field {
-            name: "limit",
-            about: "Most entries of the page; 1000 when it is not given.",
-            shape: Shape::Number(1, Some(MAX_PAGE as u64)),
-        },
+        Field::AFTER,
+        Field::LIMIT,
     ],
     headers: &[],
     body: None,
@@ -94,10 +90,7 @@ async fn list(call: Call) -> Result<Response, Problem> {
         let rule = "use list, prefix, delimiter, after and limit (1 to 1000)";
         Problem::bad_request(format!("{}: {rule}", error.body_text()))
     })?;
-    let limit = asked.limit.unwrap_or(MAX_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit {limit}: use 1 to {MAX_PAGE}")));
-    }
+    let limit = page_limit(asked.limit)?;
     let Asked { prefix, delimiter, after, .. } = asked;
     let query = ListQuery { prefix: prefix.clone(), delimiter: delimiter.clone(), after, limit };
     let page = call.files.namespace.list(&call.context, &bucket, query).await;

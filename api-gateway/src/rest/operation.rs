@@ -13,6 +13,7 @@ use super::path::{Names, captured};
 use super::problem::{Kind, Problem};
 use crate::files::Files;
 use crate::master::CallContext;
+use crate::namespace::MAX_PAGE;
 
 /// Paths that mean the same thing, and what can be done there.
 pub(super) struct Resource {
@@ -94,9 +95,28 @@ pub(super) struct Call {
 pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 
 impl Field {
+    /// Of a list: where its page begins.
+    pub(super) const AFTER: Self =
+        Self::text("after", "Only what comes after this: `next_after` of the page before.");
+    /// Of a list: how long its page may be; read by [`page_limit`].
+    pub(super) const LIMIT: Self = Self {
+        name: "limit",
+        about: "Most entries of the page; 1000 when it is not given.",
+        shape: Shape::Number(1, Some(MAX_PAGE as u64)),
+    };
+
     pub(super) const fn text(name: &'static str, about: &'static str) -> Self {
         Self { name, about, shape: Shape::Text }
     }
+}
+
+/// What [`Field::LIMIT`] says.
+pub(super) fn page_limit(asked: Option<u32>) -> Result<u32, Problem> {
+    let limit = asked.unwrap_or(MAX_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit {limit}: use 1 to {MAX_PAGE}")));
+    }
+    Ok(limit)
 }
 
 impl Resource {

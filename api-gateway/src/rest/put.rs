@@ -1,7 +1,8 @@
 //! PUT stores or replaces; POST stores a new name or answers 409.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
+use cairn_core::chunking::Chunking;
 use cairn_core::digest::Sha256;
 use cairn_core::object::{ObjectMeta, WriteCondition};
 use futures_util::StreamExt;
@@ -21,6 +22,9 @@ use crate::upload::{BodyError, NewFile, StoredFile};
 /// What the acknowledgement means.
 const CAIRN_RECEIPT: HeaderName = HeaderName::from_static("cairn-receipt");
 
+/// How the file is to be cut.
+const CAIRN_CHUNKING: HeaderName = HeaderName::from_static("cairn-chunking");
+
 pub(super) const PUT: Operation = Operation {
     method: Method::PUT,
     id: "putFile",
@@ -32,6 +36,7 @@ pub(super) const PUT: Operation = Operation {
         fields::EXPECT,
         fields::REPR_DIGEST_WRITE,
         fields::META,
+        fields::CAIRN_CHUNKING,
         fields::IF_MATCH,
         fields::IF_NONE_MATCH_WRITE,
         fields::IF_UNMODIFIED_SINCE,
@@ -65,7 +70,7 @@ pub(super) const POST: Operation = Operation {
     summary: "Store a file under a new name",
     description: "As PUT, but never replaces. Conditions are not heeded.",
     query: &[],
-    headers: &[fields::EXPECT, fields::REPR_DIGEST_WRITE, fields::META],
+    headers: &[fields::EXPECT, fields::REPR_DIGEST_WRITE, fields::META, fields::CAIRN_CHUNKING],
     body: Some(BODY),
     answers: &[stored(StatusCode::CREATED, "It is stored.")],
     problems: &[
@@ -121,7 +126,11 @@ async fn post(call: Call) -> Result<Response, Problem> {
 
 async fn store(call: Call, place: Place, condition: WriteCondition) -> Result<Response, Problem> {
     let (head, body) = call.request.into_parts();
-    let file = new_file(&head, place, condition)?;
+    let mut file = new_file(&head, place, condition)?;
+    if body.is_end_stream() {
+        // Nothing follows the head (RFC 9112, section 6.3): that announces it as well.
+        file.length = file.length.or(Some(0));
+    }
     let waits_for_continue = head
         .headers
         .get(EXPECT)
@@ -139,6 +148,7 @@ fn new_file(head: &Parts, place: Place, condition: WriteCondition) -> Result<New
         bucket: place.bucket,
         key: place.key,
         length: length(&head.headers)?,
+        chunking: chunking(&head.headers)?,
         sha256: announced_digest(&head.headers)?,
         meta: meta(&head.headers)?,
         condition,
@@ -156,6 +166,12 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     let wrong = || Problem::bad_request("Content-Length: give the number of bytes of the body");
     length.map(Some).ok_or_else(wrong)
+}
+
+fn chunking(headers: &HeaderMap) -> Result<Chunking, Problem> {
+    let Some(value) = headers.get(CAIRN_CHUNKING) else { return Ok(Chunking::Standard) };
+    let read = value.to_str().unwrap_or_default().parse::<Chunking>();
+    read.map_err(|error| Problem::bad_request(format!("Cairn-Chunking: {error}")))
 }
 
 fn announced_digest(headers: &HeaderMap) -> Result<Option<Sha256>, Problem> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_core::chunking::InvalidChunking;
 use cairn_proto::error::is_retryable;
 use cairn_proto::{InvalidField, Reason, RemoteError, WireError};
 
@@ -41,6 +42,9 @@ pub enum UploadError {
     /// The file is larger than a file may be.
     #[error("the file is larger than 50 TiB: store it in parts")]
     TooLarge,
+    /// The file cannot be cut as it was asked.
+    #[error("chunking: {0}")]
+    Chunking(#[from] InvalidChunking),
     /// Too much is in flight.
     #[error("{0}: try again")]
     Budget(#[from] BudgetExhausted),
@@ -67,6 +71,7 @@ impl WireError for UploadError {
             Self::Body(_) | Self::Idle(_) | Self::Length { .. } | Self::Digest => {
                 Reason::BodyMismatch
             }
+            Self::Chunking(_) => Reason::InvalidField,
             Self::TooLarge => Reason::FileTooLarge,
             Self::Budget(_) => Reason::Busy,
             Self::Copies { .. } => Reason::TooFewNodes,

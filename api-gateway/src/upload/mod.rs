@@ -27,6 +27,7 @@ mod shared;
 mod store;
 
 use bytes::Bytes;
+use cairn_core::chunking::Chunking;
 use cairn_core::digest::Sha256;
 use cairn_core::names::{BucketName, ObjectKey};
 use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, WriteCondition};
@@ -44,6 +45,8 @@ pub struct NewFile {
     pub key: ObjectKey,
     /// Bytes of the body, when announced.
     pub length: Option<u64>,
+    /// How it is to be cut. Equal parts need the length.
+    pub chunking: Chunking,
     /// SHA-256 that the body must have, when announced.
     pub sha256: Option<Sha256>,
     /// Kept with the version.

@@ -63,6 +63,7 @@ impl Session {
             condition: Some(file.condition.clone().into()),
             meta: Some((&file.meta).into()),
             place_chunks: PLACED_AT_ONCE,
+            chunking: convert::chunking_rule(file.chunking),
         };
         let begin = |mut client: Client, request| async move { client.begin_upload(request).await };
         let answer: v1::BeginUploadResponse =

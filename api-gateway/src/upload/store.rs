@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_core::chunking::MAX_FILE_BYTES;
+use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
 use cairn_core::ids::UploadId;
 use cairn_proto::WireError;
 use tokio_util::task::TaskTracker;
@@ -94,6 +94,8 @@ impl Uploads {
         if file.length.is_some_and(|length| length > MAX_FILE_BYTES) {
             return Err(UploadError::TooLarge);
         }
+        // The master decides. But what is not announced is refused here, before it is read to see whether it is short.
+        file.chunking.sizes(ChunkSizes::STANDARD, file.length)?;
         let (length, start) = self.start(file, body).await?;
         let session = self.session(context);
         // Owned before the first call: a begin whose answer is lost is given back as well.

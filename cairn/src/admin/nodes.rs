@@ -1,12 +1,22 @@
 //! `cairn admin nodes`.
 
-use cairn_proto::v1::{ListNodesRequest, NodeInfo, NodeState};
+use cairn_proto::v1::{DiskStatus, ListNodesRequest, NodeInfo, NodeState};
 use serde::Serialize;
 
 use super::args::Show;
 use super::{Operator, id};
 use crate::client::error::ClientError;
 use crate::human::{Side, Table, bytes_as};
+
+#[derive(Serialize)]
+struct Disk {
+    disk: String,
+    failed: bool,
+    used_bytes: u64,
+    capacity_bytes: u64,
+    chunks: u64,
+    damaged_chunks: u64,
+}
 
 #[derive(Serialize)]
 struct Node<'a> {
@@ -17,10 +27,33 @@ struct Node<'a> {
     used_bytes: u64,
     capacity_bytes: u64,
     chunks: u64,
+    disks: Vec<Disk>,
+}
+
+fn disk(status: &DiskStatus) -> Disk {
+    Disk {
+        disk: id(&status.disk),
+        failed: status.failed,
+        used_bytes: status.used,
+        capacity_bytes: status.capacity,
+        chunks: status.chunks,
+        damaged_chunks: status.damaged,
+    }
+}
+
+impl Disk {
+    /// What is to be looked at.
+    fn state(&self) -> String {
+        match (self.failed, self.damaged_chunks) {
+            (true, _) => "failed".to_owned(),
+            (false, 0) => "good".to_owned(),
+            (false, damaged) => format!("{damaged} damaged"),
+        }
+    }
 }
 
 fn node(info: &NodeInfo) -> Node<'_> {
-    let status = info.status.unwrap_or_default();
+    let status = info.status.clone().unwrap_or_default();
     Node {
         node: id(&info.node_id),
         state: state(info.state()),
@@ -29,6 +62,7 @@ fn node(info: &NodeInfo) -> Node<'_> {
         used_bytes: status.used,
         capacity_bytes: status.capacity,
         chunks: status.chunks,
+        disks: status.disks.iter().map(disk).collect(),
     }
 }
 
@@ -72,6 +106,19 @@ pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientEr
             bytes_as(node.capacity_bytes, show.bytes),
             node.chunks.to_string(),
         ]);
+        // One good disk says nothing that its node does not.
+        let tells = node.disks.len() > 1 || node.disks.iter().any(|disk| disk.state() != "good");
+        for disk in node.disks.iter().filter(|_| tells) {
+            table.row(vec![
+                format!("  {}", disk.disk),
+                disk.state(),
+                String::new(),
+                "disk".to_owned(),
+                bytes_as(disk.used_bytes, show.bytes),
+                bytes_as(disk.capacity_bytes, show.bytes),
+                disk.chunks.to_string(),
+            ]);
+        }
     }
     operator.table(&table)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cairn_core::chunking::{Chunking, MAX_CHUNKS, Parts};
 use clap::{Args as ClapArgs, ValueHint};
 
 use super::error::EXIT_CODES;
@@ -47,6 +48,9 @@ pub(crate) struct Put {
     /// A word about the file, given back with it; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = meta)]
     pub(crate) meta: Vec<(String, String)>,
+    /// How files are cut into chunks: `equal:6` into six equal parts, the last with the remainder
+    #[arg(long, value_name = "RULE", value_parser = chunking)]
+    pub(crate) chunking: Option<Chunking>,
     /// Files in flight at once
     #[arg(long, env = "CAIRN_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) parallel: u16,
@@ -160,6 +164,13 @@ pub(crate) struct Healthcheck {
     /// The port of a service that serves health: admin of master, gateway and `cairn up`, or a node
     #[arg(long, env = "CAIRN_HEALTH_URL", default_value = "http://127.0.0.1:8081", value_hint = ValueHint::Url)]
     pub(crate) url: String,
+}
+
+/// As the header says it, but without what shells take for their own.
+fn chunking(text: &str) -> Result<Chunking, String> {
+    let parts = text.strip_prefix("equal:").and_then(|parts| parts.parse().ok());
+    let parts = parts.and_then(|parts| Parts::new(parts).ok());
+    parts.map(Chunking::Equal).ok_or_else(|| format!("use equal:N, with 1 to {MAX_CHUNKS} parts"))
 }
 
 fn meta(text: &str) -> Result<(String, String), String> {

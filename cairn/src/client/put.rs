@@ -175,6 +175,9 @@ fn request(
     for (name, value) in &args.meta {
         head = head.header(format!("cairn-meta-{name}"), value.as_bytes());
     }
+    if let Some(chunking) = args.chunking {
+        head = head.header("cairn-chunking", chunking.to_string());
+    }
     let wrong = |error: http::Error| ClientError::usage(doing, error);
     if length.is_some_and(|length| length < ASK_FIRST_BYTES) {
         return head.body(body(None, queue)).map_err(wrong);

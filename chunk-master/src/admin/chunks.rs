@@ -146,7 +146,7 @@ fn judge(
         let node = directory.get(&copy.node);
         copy.state == CopyState::Live
             && !found_bad.contains(&copy.node)
-            && node.is_some_and(|n| n.record.disk == copy.disk && n.state.serves_chunks())
+            && node.is_some_and(|n| n.record.disks.contains(&copy.disk) && n.state.serves_chunks())
     };
     let (good, bad): (Vec<_>, Vec<_>) = entry.copies.iter().partition(counts);
     let nodes = |copies: Vec<&crate::catalog::Copy>| copies.iter().map(|c| c.node).collect();

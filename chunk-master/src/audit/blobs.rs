@@ -112,7 +112,7 @@ impl Judged for PurgeQueued {
 }
 
 /// A page has a blob and, when that is whole, every chunk with all its copies; each node on it is in the index, and has
-/// the disk that gave the receipt.
+/// the disks that gave the receipts.
 impl Judged for Page {
     fn judge(
         &self,
@@ -138,8 +138,11 @@ impl Judged for Page {
                     format!("page {page} of blob {id} names node {node}, and its index does not");
                 found.index(&named, &NodePage, what);
             }
-            let disk = record::get::<NodeRecord>(read, &node)?.map(|node| node.disk);
-            let gone = copies().filter(|copy| copy.node == node && Some(copy.disk) != disk).count();
+            let record = record::get::<NodeRecord>(read, &node)?;
+            let disks = record.map(|record| record.disks).unwrap_or_default();
+            let lost =
+                |copy: &&crate::catalog::Copy| copy.node == node && !disks.contains(&copy.disk);
+            let gone = copies().filter(lost).count();
             if whole && gone > 0 {
                 let what = format!(
                     "{gone} chunks on page {page} of blob {id} were on a disk that node {node} has no more"

@@ -10,7 +10,7 @@
 //! upload   upload                         → an open upload: reservation, progress, lease
 //! finished upload                         → how an upload ended, kept for a while
 //! account  tenant kind name               → limits, used, reserved, condemned
-//! node     node                           → disk, address, zone
+//! node     node                           → disks, address, zone
 //! identity –                              → the catalog's id
 //! held     –                              → why the sweep waits, after a restore
 //! importing –                             → the store is not whole

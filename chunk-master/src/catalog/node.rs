@@ -1,6 +1,8 @@
 //! Node: what of a storage node outlives the master: liveness and fill are in memory only.
 //!
-//! Key: node. Lifetime: from the node's first registration on; a replaced disk replaces the record.
+//! Key: node. Lifetime: from the node's first registration on; one that has other disks replaces the record.
+
+use std::collections::BTreeSet;
 
 use cairn_core::ids::{DiskIncarnation, NodeId};
 use cairn_core::names::Zone;
@@ -12,15 +14,16 @@ use super::record::{Malformed, Record, Table};
 /// A storage node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeRecord {
-    pub(crate) disk: DiskIncarnation,
+    /// Receipts of these count.
+    pub(crate) disks: BTreeSet<DiskIncarnation>,
     pub(crate) address: String,
     pub(crate) zone: Zone,
 }
 
 #[derive(Message)]
 struct Payload {
-    #[prost(bytes = "vec", tag = "1")]
-    disk: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    disks: Vec<Vec<u8>>,
     #[prost(string, tag = "2")]
     address: String,
     #[prost(string, tag = "3")]
@@ -30,6 +33,8 @@ struct Payload {
 impl Record for NodeRecord {
     type Key = NodeId;
     const TABLE: Table = Table::Node;
+    /// 1 had one disk.
+    const FORMAT: u8 = 2;
 
     fn write_key(key: &NodeId, parts: &mut KeyWriter) {
         parts.id(key.as_bytes());
@@ -41,7 +46,7 @@ impl Record for NodeRecord {
 
     fn to_payload(&self) -> Vec<u8> {
         Payload {
-            disk: self.disk.as_bytes().to_vec(),
+            disks: self.disks.iter().map(|disk| disk.as_bytes().to_vec()).collect(),
             address: self.address.clone(),
             zone: self.zone.to_string(),
         }
@@ -50,8 +55,9 @@ impl Record for NodeRecord {
 
     fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
         let read = Payload::decode(payload)?;
+        let disks = read.disks.iter().map(|disk| DiskIncarnation::from_slice(disk));
         Ok(Self {
-            disk: DiskIncarnation::from_slice(&read.disk)?,
+            disks: disks.collect::<Result<_, _>>()?,
             address: read.address,
             zone: Zone::new(read.zone)?,
         })
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn a_node_round_trips() {
         let node = NodeRecord {
-            disk: DiskIncarnation::from_uuid(Uuid::from_u128(2)),
+            disks: (2..5).map(|n| DiskIncarnation::from_uuid(Uuid::from_u128(n))).collect(),
             address: "http://node-1:7100".into(),
             zone: Zone::new("a").expect("a label"),
         };

@@ -16,8 +16,6 @@ use cairn_kv::{AccessError, Direction, KeyRange, Read, Txn};
 use super::key::{KeyReader, KeyWriter};
 use crate::error::{CatalogError, DamagedRecord};
 
-/// The only format so far.
-const FORMAT: u8 = 1;
 /// Bytes before the payload.
 const HEADER_BYTES: usize = 5;
 
@@ -72,6 +70,8 @@ pub(crate) trait Record: Sized {
     type Key;
     /// Its table.
     const TABLE: Table;
+    /// The form of its payload. Another one is refused.
+    const FORMAT: u8 = 1;
 
     /// Writes the key's parts.
     fn write_key(key: &Self::Key, parts: &mut KeyWriter);
@@ -124,17 +124,18 @@ fn crc(key: &[u8], format: u8, payload: &[u8]) -> u32 {
     plain_crc(&[key, &[format], payload].concat())
 }
 
-fn seal(key: &[u8], payload: &[u8]) -> Vec<u8> {
-    let crc = crc(key, FORMAT, payload).to_be_bytes();
-    [&[FORMAT], crc.as_slice(), payload].concat()
+fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
+    let payload = record.to_payload();
+    let crc = crc(key, R::FORMAT, &payload).to_be_bytes();
+    [&[R::FORMAT], crc.as_slice(), &payload].concat()
 }
 
-fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Malformed> {
+fn open<'a, R: Record>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Malformed> {
     let (header, payload) = value
         .split_first_chunk::<HEADER_BYTES>()
         .ok_or_else(|| Malformed::new("the value is shorter than its header"))?;
     let [format, stated @ ..] = *header;
-    if format != FORMAT {
+    if format != R::FORMAT {
         return Err(Malformed::new(format!("format {format} is not known")));
     }
     if u32::from_be_bytes(stated) != crc(key, format, payload) {
@@ -152,7 +153,7 @@ fn damaged<R: Record>(key: &[u8], Malformed(why): Malformed) -> CatalogError {
 }
 
 fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, CatalogError> {
-    open(key, value).and_then(R::from_payload).map_err(|why| damaged::<R>(key, why))
+    open::<R>(key, value).and_then(R::from_payload).map_err(|why| damaged::<R>(key, why))
 }
 
 fn decode_key<R: Record>(key: &[u8]) -> Result<R::Key, CatalogError> {
@@ -178,7 +179,7 @@ pub(crate) fn must_get<R: Record>(read: &impl Read, key: &R::Key) -> Result<R, C
 /// A record as it is stored: its key and its value.
 pub(crate) fn sealed<R: Record>(key: &R::Key, record: &R) -> (Bytes, Bytes) {
     let key = key_of::<R>(key);
-    let value = seal(&key, &record.to_payload()).into();
+    let value = seal(&key, record).into();
     (key, value)
 }
 
@@ -246,7 +247,7 @@ pub(crate) mod tests {
     {
         let name = key_of::<R>(key);
         assert_eq!(&decode_key::<R>(&name).expect("the key reads back"), key);
-        let value = seal(&name, &record.to_payload());
+        let value = seal(&name, record);
         assert_eq!(&decode::<R>(&name, &value).expect("reads back"), record);
 
         let elsewhere = [&name[..], b"x"].concat();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a page of the inventory ─► verdicts on what it shows             orphan, stray
-//!           │             └► what the node's manifest pages name   missing, wrong length
+//!           │             └► what the node's manifest pages name   missing, wrong length, other disk
 //!           └── read again before anything is called a difference; then the catalog is asked once more
 //! ```
 //!
@@ -22,7 +22,7 @@ use crate::catalog::{
     Blob, Finding, FindingKey, Held, NodePage, NodePageKey, PAGE_CHUNKS, Page, PageKey, record,
 };
 use crate::error::CatalogError;
-use crate::nodes::NodeView;
+use crate::nodes::{NodeView, StoredCopy};
 use crate::object::report::{ReportError, report};
 use crate::sweep::orphans::{Verdict, verdicts};
 
@@ -32,7 +32,7 @@ const PAGES_PER_STEP: usize = 4;
 const PAGES_PER_LOOK: usize = 64;
 
 /// A page of an inventory.
-type Stored = BTreeMap<ChunkId, u64>;
+type Stored = BTreeMap<ChunkId, StoredCopy>;
 
 /// Why a node is not compared any further.
 enum Stop {
@@ -105,7 +105,7 @@ impl Span {
     }
 }
 
-/// A page of the inventory, of the disk that the catalog knows.
+/// A page of the inventory, of the disks that the catalog knows.
 async fn inventory(
     walk: &Walk<'_>,
     node: &NodeView,
@@ -114,8 +114,8 @@ async fn inventory(
     let answer = walk.master.peers.inventory(&node.record.address, after).await;
     let (chunks, more) = answer.map_err(|error| Stop::Unchecked(error.to_string()))?;
     let now = walk.master.nodes.directory();
-    if now.get(&node.node).is_none_or(|now| now.record.disk != node.record.disk) {
-        return Err(Stop::Unchecked("its disk was replaced meanwhile".to_owned()));
+    if now.get(&node.node).is_none_or(|now| now.record.disks != node.record.disks) {
+        return Err(Stop::Unchecked("its disks changed meanwhile".to_owned()));
     }
     Ok((chunks.into_iter().collect(), more))
 }
@@ -191,7 +191,7 @@ async fn unclaimed(
 /// A copy that a manifest names on the node.
 #[derive(Debug, Clone, Copy)]
 struct Named {
-    length: u64,
+    copy: StoredCopy,
     /// It was found bad before.
     found: bool,
 }
@@ -205,24 +205,22 @@ async fn named(
 ) -> Result<(), Stop> {
     let mut from = span.after.map(|after| PageKey::of(after.blob, after.index));
     loop {
-        let (holder, disk, at) = (node.node, node.record.disk, from);
+        let (holder, at) = (node.node, from);
+        let disks = node.record.disks.clone();
         let look = move |view: &Snapshot<'_>| -> Result<_, StepError> {
-            Ok(names(view, holder, disk, span, at)?)
+            Ok(names(view, holder, &disks, span, at)?)
         };
-        let (names, next) = walk.master.kv.view(look).await.map_err(FsckError::from)?;
+        let (names, next) = walk.master.kv.view(look.clone()).await.map_err(FsckError::from)?;
         let suspects: BTreeSet<_> = names
             .iter()
-            .filter(|(chunk, named)| stored.get(chunk) != Some(&named.length))
+            .filter(|(chunk, named)| stored.get(chunk) != Some(&named.copy))
             .map(|(chunk, _)| *chunk)
             .collect();
         if !suspects.is_empty() {
             let held = again(walk, node, span.after, &suspects).await?;
-            let look = move |view: &Snapshot<'_>| -> Result<_, StepError> {
-                Ok(self::names(view, holder, disk, span, at)?.0)
-            };
-            let mut still = walk.master.kv.view(look).await.map_err(FsckError::from)?;
+            let (mut still, _) = walk.master.kv.view(look).await.map_err(FsckError::from)?;
             still.retain(|chunk, named| {
-                suspects.contains(chunk) && held.get(chunk) != Some(&named.length)
+                suspects.contains(chunk) && held.get(chunk) != Some(&named.copy)
             });
             let differences = bad(walk, node, &still, &held).await?;
             tell(walk, node, differences).await?;
@@ -236,11 +234,11 @@ async fn named(
 
 type Names = BTreeMap<ChunkId, Named>;
 
-/// Copies of whole blobs that are named on a disk of a node, from a page of a manifest on, and where to go on. One view.
+/// Copies of whole blobs that are named on one of the `disks` of a node, from a page of a manifest on, and where to go on. One view.
 fn names(
     read: &impl Read,
     node: NodeId,
-    disk: DiskIncarnation,
+    disks: &BTreeSet<DiskIncarnation>,
     span: Span,
     from: Option<PageKey>,
 ) -> Result<(Names, Option<PageKey>), CatalogError> {
@@ -268,13 +266,12 @@ fn names(
         let page: Page = record::get(read, key)?.unwrap_or_default();
         for (index, entry) in page.chunks {
             let chunk = ChunkId::new(key.blob, index);
-            let here = entry
-                .copies
-                .iter()
-                .any(|copy| (copy.node, copy.disk, copy.state) == (node, disk, CopyState::Live));
-            if here && span.has(chunk) {
+            let mut live = entry.copies.iter().filter(|copy| copy.state == CopyState::Live);
+            let here = live.find(|copy| copy.node == node && disks.contains(&copy.disk));
+            if let Some(here) = here.filter(|_| span.has(chunk)) {
                 let found = record::get::<Finding>(read, &FindingKey { chunk, node })?.is_some();
-                names.insert(chunk, Named { length: entry.length, found });
+                let copy = StoredCopy { length: entry.length, disk: here.disk };
+                names.insert(chunk, Named { copy, found });
             }
         }
     }
@@ -282,7 +279,44 @@ fn names(
     Ok((names, next))
 }
 
-/// Tells of copies that are missing or have a wrong length; a repair records them as found bad.
+impl Named {
+    /// What a reader would find of it; `None` when it is whole, on whichever disk.
+    fn finding(&self, held: Option<&StoredCopy>) -> Option<CopyFinding> {
+        match held {
+            None => Some(CopyFinding::Missing),
+            Some(held) if held.length != self.copy.length => Some(CopyFinding::Corrupt),
+            Some(_) => None,
+        }
+    }
+
+    /// What is told of it.
+    fn told(&self, chunk: ChunkId, address: &str, held: Option<&StoredCopy>) -> (Kind, String) {
+        let StoredCopy { length, disk } = self.copy;
+        match held {
+            None => (
+                Kind::MissingCopy,
+                format!("chunk {chunk} is not on {address}, which is to have {length} bytes of it"),
+            ),
+            Some(held) if held.length != length => {
+                let held = held.length;
+                (
+                    Kind::WrongLength,
+                    format!("chunk {chunk} has {held} bytes on {address}, and is to have {length}"),
+                )
+            }
+            Some(held) => {
+                let held = held.disk;
+                (
+                    Kind::OtherDisk,
+                    format!("chunk {chunk} is on disk {held} of {address}, and is to be on {disk}"),
+                )
+            }
+        }
+    }
+}
+
+/// Tells of copies that are missing, have a wrong length, or lie elsewhere; a repair records as found bad what cannot be
+/// read.
 async fn bad(
     walk: &Walk<'_>,
     node: &NodeView,
@@ -292,14 +326,9 @@ async fn bad(
     let reports: Vec<_> = names
         .iter()
         .filter(|(_, named)| !named.found)
-        .map(|(chunk, _)| CopyReport {
-            chunk: *chunk,
-            node: node.node,
-            finding: if held.contains_key(chunk) {
-                CopyFinding::Corrupt
-            } else {
-                CopyFinding::Missing
-            },
+        .filter_map(|(&chunk, named)| {
+            let finding = named.finding(held.get(&chunk))?;
+            Some(CopyReport { chunk, node: node.node, finding })
         })
         .collect();
     if walk.repair && !reports.is_empty() {
@@ -310,24 +339,12 @@ async fn bad(
         recorded.map_err(FsckError::from)?;
     }
     let told = |(chunk, named): (&ChunkId, &Named)| {
-        let address = &node.record.address;
-        let (kind, what) = match held.get(chunk) {
-            None => (
-                Kind::MissingCopy,
-                format!(
-                    "chunk {chunk} is not on {address}, which is to have {} bytes of it",
-                    named.length
-                ),
-            ),
-            Some(length) => (
-                Kind::WrongLength,
-                format!(
-                    "chunk {chunk} has {length} bytes on {address}, and is to have {}",
-                    named.length
-                ),
-            ),
-        };
+        let (kind, what) = named.told(*chunk, &node.record.address, held.get(chunk));
         let (outcome, action) = match (named.found, walk.repair) {
+            _ if kind == Kind::OtherDisk => (
+                Outcome::Left,
+                "left: it can be read; when the disk that is named goes, it counts as lost",
+            ),
             (true, _) => (Outcome::Left, "left: recorded before, cairn admin short lists it"),
             (false, true) => (Outcome::Left, "recorded: cairn admin short lists it"),
             (false, false) => (Outcome::Would, "record it, so that cairn admin short lists it"),

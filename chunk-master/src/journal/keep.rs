@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::NodeRecord;
-    use crate::nodes::{Fullness, NodeView};
+    use crate::nodes::NodeView;
 
     fn id(n: u128) -> NodeId {
         NodeId::from_uuid(Uuid::from_u128(n))
@@ -290,11 +290,11 @@ mod tests {
     fn directory(nodes: &[(u128, &str, NodeState)]) -> Directory {
         let view = |&(n, zone, state): &(u128, &str, NodeState)| {
             let record = NodeRecord {
-                disk: DiskIncarnation::from_uuid(Uuid::from_u128(n)),
+                disks: [DiskIncarnation::from_uuid(Uuid::from_u128(n))].into(),
                 address: format!("http://node-{n}:7100"),
                 zone: Zone::new(zone).expect("a label"),
             };
-            (id(n), NodeView { node: id(n), record, state, fullness: Fullness::default() })
+            (id(n), NodeView { node: id(n), record, state, report: Arc::default() })
         };
         nodes.iter().map(view).collect()
     }

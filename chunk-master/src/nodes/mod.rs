@@ -3,7 +3,7 @@
 mod peers;
 mod registry;
 
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Peers, StoredCopy};
 pub(crate) use registry::{
-    Directory, Fullness, NodeView, Placed, Placement, Registry, Spread, places,
+    Directory, DiskView, Fullness, NodeView, Placed, Placement, Registry, Report, Spread, places,
 };

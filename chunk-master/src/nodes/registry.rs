@@ -11,7 +11,7 @@
 //! node itself decides whether it has room.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_core::copies::{ChunkPlacement, ChunkWant, Place};
 use cairn_core::digest::plain_crc;
@@ -41,13 +41,63 @@ pub(crate) struct Fullness {
     pub(crate) open_writes: u32,
 }
 
+/// How a disk of a node is, as the node says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskView {
+    pub(crate) disk: DiskIncarnation,
+    /// Bytes it may hold in all.
+    pub(crate) capacity: u64,
+    /// Bytes it holds or has promised.
+    pub(crate) used: u64,
+    /// Chunks it holds.
+    pub(crate) chunks: u64,
+    /// Chunks that were found damaged.
+    pub(crate) damaged: u64,
+    /// It takes nothing more.
+    pub(crate) failed: bool,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// All disks together.
+    pub(crate) fullness: Fullness,
+    pub(crate) disks: Vec<DiskView>,
+}
+
+impl Report {
+    /// The lives of its disks.
+    pub(crate) fn incarnations(&self) -> BTreeSet<DiskIncarnation> {
+        self.disks.iter().map(|disk| disk.disk).collect()
+    }
+
+    /// Of a node that was not heard: its disks by name.
+    fn unheard(record: &NodeRecord) -> Self {
+        let disk = |&disk: &DiskIncarnation| DiskView {
+            disk,
+            capacity: 0,
+            used: 0,
+            chunks: 0,
+            damaged: 0,
+            failed: false,
+        };
+        Self { fullness: Fullness::default(), disks: record.disks.iter().map(disk).collect() }
+    }
+}
+
 /// A node as the master sees it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeView {
     pub(crate) node: NodeId,
     pub(crate) record: NodeRecord,
     pub(crate) state: NodeState,
-    pub(crate) fullness: Fullness,
+    pub(crate) report: Arc<Report>,
+}
+
+impl NodeView {
+    pub(crate) fn fullness(&self) -> Fullness {
+        self.report.fullness
+    }
 }
 
 /// How the copies of each chunk are to be spread.
@@ -73,7 +123,7 @@ pub(crate) type Directory = BTreeMap<NodeId, NodeView>;
 struct Member {
     record: NodeRecord,
     liveness: Liveness,
-    fullness: Fullness,
+    report: Arc<Report>,
     /// Placed here since the last heartbeat.
     pending_bytes: u64,
     pending_writes: u32,
@@ -84,33 +134,34 @@ struct Member {
 impl Member {
     fn joining(record: NodeRecord, clock: &Clock) -> Self {
         Self {
+            report: Arc::new(Report::unheard(&record)),
             record,
             liveness: Liveness::joining(clock.monotonic()),
-            fullness: Fullness::default(),
             pending_bytes: 0,
             pending_writes: 0,
             announced: NodeState::Joining,
         }
     }
 
-    fn report(&mut self, fullness: Fullness) {
-        self.fullness = fullness;
+    fn reports(&mut self, report: Report) {
+        self.report = Arc::new(report);
         self.pending_bytes = 0;
         self.pending_writes = 0;
     }
 
     fn candidate(&self, node: NodeId) -> Candidate {
+        let Fullness { capacity, used, open_writes, .. } = self.report.fullness;
         Candidate {
             node,
             zone: self.record.zone.clone(),
-            capacity: self.fullness.capacity,
-            filled: self.fullness.used.saturating_add(self.pending_bytes),
-            load: self.fullness.open_writes.saturating_add(self.pending_writes),
+            capacity,
+            filled: used.saturating_add(self.pending_bytes),
+            load: open_writes.saturating_add(self.pending_writes),
         }
     }
 
     fn view(&self, node: NodeId, state: NodeState) -> NodeView {
-        NodeView { node, record: self.record.clone(), state, fullness: self.fullness }
+        NodeView { node, record: self.record.clone(), state, report: Arc::clone(&self.report) }
     }
 }
 
@@ -161,8 +212,8 @@ impl Registry {
         }
     }
 
-    /// A node has made itself known, which is as good as a heartbeat. Another disk or address makes it a new one.
-    pub(crate) fn register(&self, node: NodeId, record: NodeRecord, fullness: Fullness) {
+    /// A node has made itself known, which is as good as a heartbeat. Other disks or another address make it a new one.
+    pub(crate) fn register(&self, node: NodeId, record: NodeRecord, report: Report) {
         let mut members = self.lock();
         let known = members.get(&node).is_some_and(|m| m.record == record);
         if !known {
@@ -170,7 +221,7 @@ impl Registry {
         }
         if let Some(member) = members.get_mut(&node) {
             member.liveness.heard(self.clock.monotonic());
-            member.report(fullness);
+            member.reports(report);
             let state = self.state(member);
             if !known || member.announced != state {
                 member.announced = state;
@@ -179,18 +230,14 @@ impl Registry {
         }
     }
 
-    /// A node lives.
-    pub(crate) fn heartbeat(
-        &self,
-        node: NodeId,
-        disk: DiskIncarnation,
-        fullness: Fullness,
-    ) -> Result<(), NodeUnknown> {
+    /// A node lives, with the disks that it is registered with.
+    pub(crate) fn heartbeat(&self, node: NodeId, report: Report) -> Result<(), NodeUnknown> {
+        let disks = report.incarnations();
         let mut members = self.lock();
-        let member = members.get_mut(&node).filter(|m| m.record.disk == disk);
+        let member = members.get_mut(&node).filter(|m| m.record.disks == disks);
         let member = member.ok_or(NodeUnknown(node))?;
         member.liveness.heard(self.clock.monotonic());
-        member.report(fullness);
+        member.reports(report);
         let state = self.state(member);
         if member.announced != state {
             member.announced = state;
@@ -380,7 +427,7 @@ pub(crate) fn places(
                 state: view.state,
                 tie: plain_crc(&name),
             };
-            (view.record.disk == copy.disk).then_some((score, view))
+            view.record.disks.contains(&copy.disk).then_some((score, view))
         })
         .collect();
     scored.sort_by_key(|&(score, _)| score);

@@ -45,7 +45,9 @@ fn parse(
         let problem = format!("{place}: ask for at most {MAX_PLACED}");
         return Err(InvalidField::new("place_chunks", problem));
     }
-    let sizes = master.config.chunk_sizes;
+    let chunking = convert::chunking(request.chunking)?;
+    let sizes = chunking.sizes(master.config.chunk_sizes, request.length);
+    let sizes = sizes.map_err(|error| InvalidField::new("chunking", error.to_string()))?;
     let begin = Begin {
         upload: convert::upload_id(&request.upload_id)?,
         blob: BlobId::from_uuid(master.entropy.uuid_v7(&master.clock)),

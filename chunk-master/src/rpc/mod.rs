@@ -25,7 +25,7 @@ use cairn_proto::{InvalidField, WireError, convert, v1};
 use tonic::Status;
 
 use crate::catalog::{BucketKey, DeletionKey};
-use crate::nodes::{Fullness, NodeView};
+use crate::nodes::{DiskView, Fullness, NodeView, Report};
 
 /// Most chunks placed by one call.
 const MAX_PLACED: usize = 16;
@@ -122,22 +122,46 @@ fn condition(
     Ok(condition.into())
 }
 
+/// Most disks of a node.
+const MAX_DISKS: usize = 64;
+
 /// Reads how a node is.
-fn fullness(status: Option<v1::NodeStatus>) -> Result<Fullness, InvalidField> {
-    let v1::NodeStatus { capacity, used, chunks, open_writes } =
+fn report(status: Option<v1::NodeStatus>) -> Result<Report, InvalidField> {
+    let v1::NodeStatus { capacity, used, chunks, open_writes, disks } =
         convert::required("status", status)?;
-    Ok(Fullness { capacity, used, chunks, open_writes })
+    let named = disks.len();
+    if !(1..=MAX_DISKS).contains(&named) {
+        let problem = format!("{named}: name 1 to {MAX_DISKS}");
+        return Err(InvalidField::new("status.disks", problem));
+    }
+    let disk = |status: v1::DiskStatus| {
+        let v1::DiskStatus { disk, capacity, used, chunks, damaged, failed } = status;
+        let disk = convert::disk(&disk)?;
+        Ok(DiskView { disk, capacity, used, chunks, damaged, failed })
+    };
+    let fullness = Fullness { capacity, used, chunks, open_writes };
+    let disks = disks.into_iter().map(disk).collect::<Result<_, _>>()?;
+    let report = Report { fullness, disks };
+    if report.incarnations().len() < named {
+        return Err(InvalidField::new("status.disks", "name each disk once"));
+    }
+    Ok(report)
 }
 
 /// Tells of a node.
 pub(crate) fn node_info(view: &NodeView) -> v1::NodeInfo {
-    let Fullness { capacity, used, chunks, open_writes } = view.fullness;
+    let Fullness { capacity, used, chunks, open_writes } = view.fullness();
+    let disk = |disk: &DiskView| {
+        let DiskView { disk, capacity, used, chunks, damaged, failed } = *disk;
+        let disk = convert::bytes(disk.as_bytes());
+        v1::DiskStatus { disk, capacity, used, chunks, damaged, failed }
+    };
+    let disks = view.report.disks.iter().map(disk).collect();
     v1::NodeInfo {
         node_id: convert::bytes(view.node.as_bytes()),
-        disk: convert::bytes(view.record.disk.as_bytes()),
         address: view.record.address.clone(),
         zone: view.record.zone.to_string(),
         state: v1::NodeState::from(view.state).into(),
-        status: Some(v1::NodeStatus { capacity, used, chunks, open_writes }),
+        status: Some(v1::NodeStatus { capacity, used, chunks, open_writes, disks }),
     }
 }

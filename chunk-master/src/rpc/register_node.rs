@@ -9,13 +9,13 @@ use cairn_proto::{InvalidField, Reason, WireError, convert};
 use cairn_runtime::InvalidAddress;
 use tonic::Status;
 
-use super::{fullness, invalid};
+use super::{invalid, report};
 use crate::answer;
 use crate::catalog::{NodeRecord, record};
 use crate::config::millis;
 use crate::error::{CatalogError, ForeignCatalog, operation_error};
 use crate::master::Master;
-use crate::nodes::Fullness;
+use crate::nodes::Report;
 
 operation_error! {
     /// Why a node is not registered.
@@ -30,7 +30,7 @@ const MAX_ADDRESS_BYTES: usize = 512;
 fn parse(
     master: &Master,
     request: RegisterNodeRequest,
-) -> Result<(NodeId, NodeRecord, Fullness), InvalidField> {
+) -> Result<(NodeId, NodeRecord, Report), InvalidField> {
     let node = convert::node_id(&request.node_id)?;
     let address = request.address;
     if address.len() > MAX_ADDRESS_BYTES {
@@ -40,9 +40,9 @@ fn parse(
     master.peers.check(&address).map_err(wrong)?;
     let zone = Zone::new(request.zone)
         .map_err(|problem| InvalidField::new("zone", problem.to_string()))?;
-    let disk = convert::disk(&request.disk)?;
-    let record = NodeRecord { disk, address, zone };
-    Ok((node, record, fullness(request.status)?))
+    let report = report(request.status)?;
+    let record = NodeRecord { disks: report.incarnations(), address, zone };
+    Ok((node, record, report))
 }
 
 /// The catalog that the node has joined, if any.
@@ -62,7 +62,7 @@ pub(super) async fn register_node(
         tracing::warn!(target: "cairn", %theirs, %ours, address = request.address, "foreign node");
         return Err(ForeignCatalog { ours, theirs }.to_status());
     }
-    let (node, new, fullness) = parse(master, request).map_err(|field| invalid(&field))?;
+    let (node, new, report) = parse(master, request).map_err(|field| invalid(&field))?;
     let known = move |view: &Snapshot<'_>| -> Result<Option<NodeRecord>, RegisterError> {
         Ok(record::get(view, &node)?)
     };
@@ -75,7 +75,7 @@ pub(super) async fn register_node(
         let written = master.kv.transact_locally(Durability::Synced, write).await;
         written.map_err(answer::not_transacted)?;
     }
-    master.nodes.register(node, new, fullness);
+    master.nodes.register(node, new, report);
     let catalog_id = convert::bytes(ours.as_bytes());
     Ok(RegisterNodeResponse { heartbeat_ms: millis(master.config.heartbeat), catalog_id })
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(
         let Some(last) = buckets.last() else { break };
         after = Some(last.clone());
         for bucket in buckets {
-            report.buckets_removed += u64::from(empty(master, effort, &bucket).await?);
+            report.buckets_removed += u64::from(empty(master, effort, &bucket, report).await?);
         }
         looks += 1;
     }
@@ -52,7 +52,12 @@ fn doomed(read: &impl Read, after: Option<&BucketKey>) -> Result<Vec<BucketKey>,
 }
 
 /// Does what can be done for one bucket now; true when it is gone.
-async fn empty(master: &Master, effort: Effort, bucket: &BucketKey) -> Result<bool, PassError> {
+async fn empty(
+    master: &Master,
+    effort: Effort,
+    bucket: &BucketKey,
+    report: &mut SweepReport,
+) -> Result<bool, PassError> {
     abort_uploads(master, bucket).await?;
     let wait = master.moment().no_wait();
     for part in [delete::condemn_files, delete::hasten] {
@@ -71,6 +76,7 @@ async fn empty(master: &Master, effort: Effort, bucket: &BucketKey) -> Result<bo
             }
             steps += 1;
         }
+        report.behind |= effort.is_enough(steps, STEPS_PER_BUCKET);
     }
     let key = bucket.clone();
     let closure =

@@ -44,10 +44,11 @@ impl Room {
     fn of(directory: &Directory, copies: u32) -> Self {
         let nodes = || directory.values().filter(|node| node.state.takes_chunks());
         let free = |node: &crate::nodes::NodeView| {
-            node.fullness.capacity.saturating_sub(node.fullness.used)
+            let fullness = node.fullness();
+            fullness.capacity.saturating_sub(fullness.used)
         };
         let free: Vec<u64> = nodes().map(free).collect();
-        let capacity: Vec<u64> = nodes().map(|node| node.fullness.capacity).collect();
+        let capacity: Vec<u64> = nodes().map(|node| node.fullness().capacity).collect();
         let copies = copies.max(1) as usize;
         Self { free: placeable(&free, copies), capacity: placeable(&capacity, copies) }
     }
@@ -90,6 +91,7 @@ pub(super) async fn run(
             break;
         }
     }
+    report.behind |= short > 0 && effort.is_enough(purged, VERSIONS_PER_PASS);
     if purged > 0 {
         let share = room.share();
         tracing::warn!(target: "cairn", versions = purged, free_share = share, "room is short: versions purged before their wait was over");

@@ -47,14 +47,17 @@ pub(super) async fn run(
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
-    let mut after = None;
-    let mut groups = 0;
+    let mut after = match effort {
+        Effort::Bounded | Effort::CatchUp => master.sweeper.erase_after(),
+        Effort::Complete => None,
+    };
+    let (mut groups, erased_before) = (0, report.blobs_erased);
     while !effort.is_enough(groups, GROUPS) {
         let group = master.kv.view(move |view| queued(view, after)).await?;
-        let Some(last) = group.last() else {
+        after = group.last().map(|last| last.id);
+        if after.is_none() {
             break;
-        };
-        after = Some(last.id);
+        }
         let directory = master.nodes.directory();
         let erased = group.iter().map(|blob| erase(master, &directory, blob));
         for (blob, gone) in group.iter().zip(join_all(erased).await) {
@@ -67,6 +70,9 @@ pub(super) async fn run(
         }
         groups += 1;
     }
+    // Blobs that wait for a node must not keep those behind them waiting.
+    master.sweeper.set_erase_after(after);
+    report.behind |= effort.is_enough(groups, GROUPS) && report.blobs_erased > erased_before;
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(super) async fn run(
         }
         steps += 1;
     }
+    report.behind |= effort.is_enough(steps, STEPS);
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cairn_core::ids::{ChunkId, NodeId};
+use cairn_core::ids::{BlobId, ChunkId, NodeId};
 use cairn_kv::{Snapshot, TransactError, ViewError};
 
 use tokio::sync::Semaphore;
@@ -52,6 +52,9 @@ operation_error! {
 pub(crate) enum Effort {
     /// A bounded part; the next pass goes on.
     Bounded,
+    /// A bounded part of what only the catalog has to say is over: inventories of nodes are left to passes with a pause
+    /// between them.
+    CatchUp,
     /// All that is due now.
     Complete,
 }
@@ -59,7 +62,7 @@ pub(crate) enum Effort {
 impl Effort {
     /// True when `done` steps are enough for one pass of at most `bound`.
     fn is_enough(self, done: usize, bound: usize) -> bool {
-        self == Self::Bounded && done >= bound
+        self != Self::Complete && done >= bound
     }
 }
 
@@ -80,6 +83,8 @@ pub struct SweepReport {
     pub orphans_deleted: u64,
     /// Buckets whose contents were gone, removed.
     pub buckets_removed: u64,
+    /// A phase that got on reached its bound: more is due.
+    pub behind: bool,
 }
 
 /// What the sweep remembers between passes; a restart begins anew.
@@ -90,6 +95,8 @@ pub(crate) struct Sweeper {
     cursors: Mutex<BTreeMap<NodeId, ChunkId>>,
     /// What was erased that nodes may not have reported yet.
     erased: Mutex<early::Erased>,
+    /// How far the purge queue was walked.
+    erase_after: Mutex<Option<BlobId>>,
     /// The wall clock has jumped, and it was said.
     stopped: AtomicBool,
 }
@@ -100,6 +107,7 @@ impl Sweeper {
             turn: Semaphore::new(1),
             cursors: Mutex::default(),
             erased: Mutex::default(),
+            erase_after: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -117,6 +125,14 @@ impl Sweeper {
     /// Bytes erased since then.
     fn erased_since(&self, since: Duration) -> u64 {
         self.erased.lock().unwrap_or_else(PoisonError::into_inner).since(since)
+    }
+
+    fn erase_after(&self) -> Option<BlobId> {
+        *self.erase_after.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_erase_after(&self, blob: Option<BlobId>) {
+        *self.erase_after.lock().unwrap_or_else(PoisonError::into_inner) = blob;
     }
 
     fn set_cursor(&self, node: NodeId, cursor: Option<ChunkId>) {
@@ -165,7 +181,9 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
         early::run(master, effort, &mut report).await?;
     }
     erase::run(master, effort, &mut report).await?;
-    orphans::run(master, effort, &mut report).await?;
+    if effort != Effort::CatchUp {
+        orphans::run(master, effort, &mut report).await?;
+    }
     master.metrics.swept(&report, master.time.wall_ms());
     Ok(report)
 }
@@ -195,13 +213,21 @@ async fn is_held(master: &Master) -> Result<bool, PassError> {
     Ok(held)
 }
 
-/// Passes, until the master stops; while another master does the duties, none.
+/// Passes, until the master stops; while another master does the duties, none. A pass that left something due is followed
+/// without a pause; nodes are asked for their inventories, and the catalog is counted, as seldom as ever.
 pub(crate) async fn run(master: &Master) {
+    let mut walk_at = Duration::ZERO;
     while !master.stop.is_cancelled() {
-        if master.duties.are_mine(master.clock.monotonic()) {
-            let done = master.stop.run_until_cancelled(pass_and_count(master));
-            if done.await.is_none() {
-                return;
+        let now = master.clock.monotonic();
+        if master.duties.are_mine(now) {
+            let effort = if now < walk_at { Effort::CatchUp } else { Effort::Bounded };
+            if effort == Effort::Bounded {
+                walk_at = now + master.config.sweep_every;
+            }
+            match master.stop.run_until_cancelled(pass_and_count(master, effort)).await {
+                None => return,
+                Some(Next::AtOnce) => continue,
+                Some(Next::Later) => {}
             }
         }
         let pause = master.clock.sleep(master.config.sweep_every);
@@ -211,12 +237,27 @@ pub(crate) async fn run(master: &Master) {
     }
 }
 
-async fn pass_and_count(master: &Master) {
-    if let Err(error) = pass(master, Effort::Bounded).await {
-        tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
-        master.metrics.sweep_failed();
-    }
-    if let Err(error) = census::step(master).await {
+/// When the next pass begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    AtOnce,
+    Later,
+}
+
+async fn pass_and_count(master: &Master, effort: Effort) -> Next {
+    let next = match pass(master, effort).await {
+        Ok(report) if report.behind => Next::AtOnce,
+        Ok(_) => Next::Later,
+        Err(error) => {
+            tracing::warn!(target: "cairn", %error, "a pass of the sweep broke off");
+            master.metrics.sweep_failed();
+            Next::Later
+        }
+    };
+    if effort == Effort::Bounded
+        && let Err(error) = census::step(master).await
+    {
         tracing::warn!(target: "cairn", %error, "the catalog was not counted");
     }
+    next
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(
 /// Walks a node's inventory on from its cursor; a complete walk begins at the beginning.
 async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, PassError> {
     let mut cursor = match effort {
-        Effort::Bounded => master.sweeper.cursor(node.node),
+        Effort::Bounded | Effort::CatchUp => master.sweeper.cursor(node.node),
         Effort::Complete => None,
     };
     let address = &node.record.address;

@@ -12,8 +12,8 @@ use crate::object::{condemn, reads};
 pub(super) const VERSIONS_PER_STEP: usize = 32;
 /// Versions that are looked at for those that nobody reads.
 const VERSIONS_PER_LOOK: usize = 256;
-/// Steps of a bounded pass.
-const STEPS: usize = 32;
+/// Looks of a bounded pass, each with a step.
+const LOOKS: usize = 32;
 
 /// The times that decide.
 #[derive(Debug, Clone, Copy)]
@@ -44,16 +44,21 @@ pub(super) async fn run(
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
     let Some(plan) = Plan::now(master) else { return Ok(()) };
-    let mut steps = 0;
-    while !effort.is_enough(steps, STEPS) {
+    let (mut after, mut looks, mut purged) = (None, 0, 0);
+    while !effort.is_enough(looks, LOOKS) {
         // A look first: a transaction that is synced costs the store a flush.
-        let due = master.kv.view(move |view| unread(view, plan)).await?;
-        if due.is_empty() {
+        let look = master.kv.view(move |view| look(view, after.as_ref(), plan)).await?;
+        if !look.unread.is_empty() {
+            purged += carry_out(master, look.unread, plan).await?.versions;
+        }
+        looks += 1;
+        after = look.next;
+        if after.is_none() {
             break;
         }
-        report.versions_purged += carry_out(master, due, plan).await?.versions;
-        steps += 1;
     }
+    report.versions_purged += purged;
+    report.behind |= purged > 0 && after.is_some();
     Ok(())
 }
 
@@ -77,23 +82,37 @@ pub(super) async fn carry_out(
     Ok(purged)
 }
 
-/// The versions whose wait ended first, of those that nobody reads.
-fn unread(read: &impl Read, plan: Plan) -> Result<Vec<CondemnedKey>, SweepError> {
+/// Versions whose wait is over.
+struct Look {
+    /// Those that nobody reads.
+    unread: Vec<CondemnedKey>,
+    /// Where the next look begins.
+    next: Option<CondemnedKey>,
+}
+
+/// The next versions whose wait is over, past those that are being read.
+fn look(read: &impl Read, after: Option<&CondemnedKey>, plan: Plan) -> Result<Look, SweepError> {
     let end = record::raw_key::<Condemned>(|parts| {
         parts.u64(plan.until_ms.saturating_add(1));
     });
-    let due = record::ending_before::<Condemned>(end);
+    let mut due = record::ending_before::<Condemned>(end);
+    if let Some(after) = after {
+        due = due.after(record::key_of::<Condemned>(after));
+    }
     let due = record::scan::<Condemned>(read, &due, VERSIONS_PER_LOOK)?;
+    let mut next =
+        due.last().filter(|_| due.len() == VERSIONS_PER_LOOK).map(|(key, _)| key.clone());
     let mut unread = Vec::with_capacity(VERSIONS_PER_STEP);
     for (key, _) in due {
         if unread.len() == VERSIONS_PER_STEP {
+            next = unread.last().cloned();
             break;
         }
         if may_go(read, &key, plan)? {
             unread.push(key);
         }
     }
-    Ok(unread)
+    Ok(Look { unread, next })
 }
 
 /// Purges those that may go still: one may have come back since the look, or found a reader.

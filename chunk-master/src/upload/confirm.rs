@@ -36,7 +36,7 @@ pub(crate) struct Confirm {
     pub(crate) lease_until_ms: u64,
 }
 
-/// A copy that does not count: its node was not handed out, or its disk is not the one registered.
+/// A copy that does not count: its node was not handed out, or its disk is none of those registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) index: ChunkIndex,
@@ -71,7 +71,7 @@ impl Nodes {
     /// True while the node has the disk that gave the receipt.
     pub(super) fn vouches_for(&self, copy: CopyReceipt) -> bool {
         let node = self.0.get(&copy.node).and_then(Option::as_ref);
-        node.is_some_and(|node| node.disk == copy.disk)
+        node.is_some_and(|node| node.disks.contains(&copy.disk))
     }
 
     /// Zones that the copies are in.

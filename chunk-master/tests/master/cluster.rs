@@ -36,13 +36,23 @@ pub(crate) struct NodeState {
     pub(crate) cut_off: bool,
     /// How full it says that it is.
     pub(crate) used: u64,
+    pub(crate) disks: Vec<Uuid>,
+    /// Chunks that do not lie where their index puts them.
+    pub(crate) lie_on: BTreeMap<ChunkId, Uuid>,
+}
+
+impl NodeState {
+    /// Chunks are spread over the disks by their index.
+    fn disk_of(&self, chunk: ChunkId) -> Uuid {
+        let by_index = self.disks[chunk.index as usize % self.disks.len()];
+        self.lie_on.get(&chunk).copied().unwrap_or(by_index)
+    }
 }
 
 /// A storage node of the tests: names of chunks, no bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeNode {
     pub(crate) id: Uuid,
-    pub(crate) disk: Uuid,
     pub(crate) zone: String,
     pub(crate) address: String,
     pub(crate) state: Arc<Mutex<NodeState>>,
@@ -61,6 +71,12 @@ impl FakeNode {
 
     pub(crate) fn id_bytes(&self) -> Bytes {
         id(self.id)
+    }
+
+    /// From now on it has these disks.
+    pub(crate) fn has_disks(&self, disks: &[u128]) {
+        let disks = disks.iter().map(|disk| Uuid::from_u128(*disk)).collect();
+        self.state.lock().unwrap().disks = disks;
     }
 }
 
@@ -107,6 +123,7 @@ impl Chunks for FakeNode {
         let stored = |c: &ChunkId| v1::StoredChunk {
             chunk: Some((*c).into()),
             length: state.lengths.get(c).copied().unwrap_or(1),
+            disk: id(state.disk_of(*c)),
         };
         let chunks: Vec<_> = rest.clone().take(PAGE).map(stored).collect();
         let more = rest.count() > PAGE;
@@ -249,33 +266,35 @@ impl Cluster {
         let n = self.nodes.len() as u128 + 1;
         let node = FakeNode {
             id: Uuid::from_u128(n),
-            disk: Uuid::from_u128(n + 100),
             zone: zone.to_owned(),
             address: format!("http://node-{n}:1"),
             state: Arc::default(),
         };
+        node.has_disks(&[n + 100]);
         let routes = Routes::new(ChunksServer::new(node.clone())).into_axum_router();
         self.dial.add(node.address.as_str(), routes, Spawner::current());
         self.nodes.push(node);
     }
 
-    pub(crate) fn status() -> v1::NodeStatus {
-        v1::NodeStatus { capacity: CAPACITY, used: 0, chunks: 0, open_writes: 0 }
-    }
-
-    /// What a node says of itself in a heartbeat.
+    /// What a node says of itself.
     fn status_of(node: &FakeNode) -> v1::NodeStatus {
-        v1::NodeStatus { used: node.state.lock().unwrap().used, ..Self::status() }
+        let state = node.state.lock().unwrap();
+        let disk = |disk: &Uuid| v1::DiskStatus { disk: id(*disk), ..Default::default() };
+        v1::NodeStatus {
+            capacity: CAPACITY,
+            used: state.used,
+            disks: state.disks.iter().map(disk).collect(),
+            ..Default::default()
+        }
     }
 
     pub(crate) async fn register(&mut self, n: usize) -> Result<(), RemoteError> {
         let node = self.nodes[n].clone();
         let request = v1::RegisterNodeRequest {
             node_id: id(node.id),
-            disk: id(node.disk),
+            status: Some(Self::status_of(&node)),
             address: node.address,
             zone: node.zone,
-            status: Some(Self::status()),
             catalog_id: Bytes::new(),
         };
         Ok(self.client.register_node(request).await.map(drop)?)
@@ -290,10 +309,9 @@ impl Cluster {
         let node = self.nodes[n].clone();
         let request = v1::RegisterNodeRequest {
             node_id: id(node.id),
-            disk: id(node.disk),
+            status: Some(Self::status_of(&node)),
             address: node.address,
             zone: node.zone,
-            status: Some(Self::status()),
             catalog_id,
         };
         Ok(self.client.register_node(request).await?.into_inner().catalog_id)
@@ -301,11 +319,8 @@ impl Cluster {
 
     pub(crate) async fn beat(&mut self, n: usize) -> Result<(), RemoteError> {
         let node = &self.nodes[n];
-        let request = v1::HeartbeatRequest {
-            node_id: id(node.id),
-            disk: id(node.disk),
-            status: Some(Self::status_of(node)),
-        };
+        let request =
+            v1::HeartbeatRequest { node_id: id(node.id), status: Some(Self::status_of(node)) };
         Ok(self.client.heartbeat(request).await.map(drop)?)
     }
 
@@ -399,7 +414,10 @@ impl Cluster {
             let mut state = node.state.lock().unwrap();
             state.chunks.insert(ChunkId::new(blob, index));
             state.lengths.insert(ChunkId::new(blob, index), length);
-            v1::CopyReceipt { node_id: id(node.id), disk: id(node.disk) }
+            v1::CopyReceipt {
+                node_id: id(node.id),
+                disk: id(state.disk_of(ChunkId::new(blob, index))),
+            }
         };
         let copies = nodes.iter().map(copy).collect();
         v1::ChunkReceipt { index, length, hash: vec![7; 32].into(), copies }

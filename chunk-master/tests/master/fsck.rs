@@ -466,11 +466,39 @@ async fn a_node_that_lost_everything_misses_every_copy_and_one_with_another_disk
     let found = fsck(&cluster, false).await;
     found.has(&[FsckKind::MissingCopy], FsckOutcome::Would);
     assert_eq!(found.differences.len(), 301, "300 of a file and 1 that waits");
-    cluster.nodes[0].disk = Uuid::from_u128(999);
+    cluster.nodes[0].has_disks(&[999]);
     cluster.register(0).await.unwrap();
     let found = fsck(&cluster, true).await;
     found.has(&[FsckKind::ReplacedDisk], FsckOutcome::Left);
     assert_eq!(found.differences.len(), 4, "a line for each page: {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_on_another_disk_of_its_node_is_named_and_not_taken_for_lost() {
+    let mut cluster = Cluster::small().await;
+    cluster.nodes[0].has_disks(&[7, 8]);
+    cluster.register(0).await.unwrap();
+    cluster.beat(0).await.unwrap();
+    let kept = cluster.put("a", 6 * CHUNK).await.unwrap();
+    fsck(&cluster, false).await.is_clean();
+    let chunk = ChunkId::new(BlobId::from_slice(&kept.blob).unwrap(), 2);
+    cluster.nodes[0].state.lock().unwrap().lie_on.insert(chunk, Uuid::from_u128(8));
+    for repair in [false, true] {
+        let found = fsck(&cluster, repair).await;
+        found.has(&[FsckKind::OtherDisk], FsckOutcome::Left);
+        assert_eq!(found.differences[0].chunk, Some(chunk.into()));
+    }
+    assert_eq!(Raw(&cluster).all(table::FINDING).await.len(), 0, "it can be read");
+
+    // One disk of two is gone: what it had is named as such, and nothing else.
+    cluster.nodes[0].state.lock().unwrap().lie_on.clear();
+    cluster.nodes[0].state.lock().unwrap().chunks.retain(|chunk| chunk.index % 2 == 0);
+    let state = cluster.nodes[0].state.clone();
+    let held: Vec<_> = state.lock().unwrap().chunks.iter().copied().collect();
+    cluster.nodes[0].has_disks(&[7]);
+    cluster.register(0).await.unwrap();
+    assert_eq!(held.len(), 3);
+    fsck(&cluster, false).await.has(&[FsckKind::ReplacedDisk], FsckOutcome::Left);
 }
 
 #[tokio::test(start_paused = true)]

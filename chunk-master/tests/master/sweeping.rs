@@ -9,7 +9,7 @@ use cairn_chunk_master::{Audit, Config, audit};
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_kv::simulated::{Odds, SimulatedStore};
 use cairn_proto::{Reason, RemoteError, v1};
-use cairn_runtime::{Entropy, LocalDial, NetworkDial};
+use cairn_runtime::{Clock, Entropy, LocalDial, NetworkDial};
 use uuid::Uuid;
 
 use crate::cluster::{CHUNK, Cluster, Upload, config, reason};
@@ -152,6 +152,62 @@ async fn bounded_passes_walk_the_inventory_from_where_the_last_one_ended() {
     assert_eq!(deleted, 3);
     assert_eq!(held(&cluster, &kept), 200);
     assert!(cluster.locate("a", Bytes::new(), 0).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_leaves_something_due_is_followed_without_a_pause() {
+    const PAUSE: Duration = Duration::from_secs(60 * 60);
+    let mut cluster = Cluster::with(Config { sweep_every: PAUSE, ..config() }, &["a", "b"]).await;
+    for n in 0..1100 {
+        cluster.begin(&format!("{n}"), Some(1)).await.unwrap();
+    }
+    cluster.pass_time(PAUSE).await;
+    let clock = Clock::system();
+    let woken = clock.monotonic();
+    while cluster.usage().await[0].reserved_bytes > 0 {
+        clock.sleep(Duration::from_secs(1)).await;
+    }
+    assert!(clock.monotonic() - woken < PAUSE, "1100 alarms are more than one pass rings");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_looks_past_versions_that_are_being_read() {
+    let mut config = config();
+    config.condemn_for = Duration::ZERO;
+    let mut cluster = Cluster::with(config, &["a", "b"]).await;
+    let mut read = Vec::new();
+    for n in 0..300 {
+        cluster.put(&format!("{n}"), 1).await.unwrap();
+        read.push((n, cluster.delete(&format!("{n}")).await.unwrap()));
+    }
+    cluster.pass_time(Duration::from_secs(1)).await;
+    cluster.put("unread", 1).await.unwrap();
+    cluster.delete("unread").await.unwrap();
+    cluster.pass_time(Duration::from_secs(13)).await;
+    for (n, version) in read {
+        cluster.locate(&n.to_string(), version, 0).await.unwrap();
+    }
+    cluster.pass_time(Duration::from_secs(3)).await;
+    let pass = cluster.master.pass().await.unwrap();
+    assert_eq!((pass.versions_purged, pass.behind), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blobs_that_wait_for_a_node_keep_none_behind_them_waiting() {
+    let mut cluster = Cluster::small().await;
+    for n in 0..512 {
+        let upload = cluster.begin(&format!("{n}"), Some(1)).await.unwrap();
+        cluster.abort(&upload).await.unwrap();
+    }
+    cluster.add_node("c").await;
+    tokio::time::advance(Duration::from_secs(31)).await;
+    cluster.beat(0).await.unwrap();
+    cluster.beat(2).await.unwrap();
+    let behind = cluster.begin("behind", Some(1)).await.unwrap();
+    cluster.abort(&behind).await.unwrap();
+    let passes = [cluster.master.pass().await.unwrap(), cluster.master.pass().await.unwrap()];
+    let erased = passes.map(|pass| (pass.blobs_erased, pass.blobs_waiting, pass.behind));
+    assert_eq!(erased, [(0, 512, false), (1, 0, false)]);
 }
 
 /// Jumps of the wall in seconds, both ways, that are more than is borne.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_kv::Kv;
 use cairn_proto::{Reason, RemoteError, v1};
 use uuid::Uuid;
@@ -148,7 +149,7 @@ async fn a_disk_replaced_after_its_receipt_leaves_the_upload_incomplete_until_an
     let mut cluster = Cluster::small().await;
     let upload = cluster.begin("a", Some(100)).await.unwrap();
     cluster.write(&upload, 100).await.unwrap();
-    cluster.nodes[0].disk = Uuid::from_u128(500);
+    cluster.nodes[0].has_disks(&[500]);
     assert_eq!(reason(cluster.beat(0).await), Reason::NodeUnknown);
     cluster.register(0).await.unwrap();
     assert_eq!(reason(cluster.commit(&upload, 100).await), Reason::UploadIncomplete);
@@ -276,4 +277,48 @@ async fn receipts_for_a_blob_that_a_crash_has_lost_do_not_count_for_another() {
     assert_eq!(reason(commit), Reason::UploadNotFound);
     new.write(&again, CHUNK).await.unwrap();
     new.commit(&again, CHUNK).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_parts_are_a_rule_of_the_blob_that_finds_every_chunk() {
+    let mut cluster = Cluster::small().await;
+    let cases: [&[u64]; 3] = [&[3], &[1, 1, 1, 1, 1, 3], &[1501, 1501, 1501, 1501, 1501, 1502]];
+    for lengths in cases {
+        let length: u64 = lengths.iter().sum();
+        let key = length.to_string();
+        let mut request = cluster.begin_request(&key, Some(length));
+        request.chunking = Some(equal(6));
+        let upload = cluster.begin_with(request).await.unwrap();
+        let receipts = (0..).zip(lengths).map(|(i, length)| cluster.store(&upload, i, *length));
+        let receipts = receipts.collect();
+        assert_eq!(cluster.confirm(&upload, receipts).await, Ok(vec![]));
+        cluster.commit(&upload, length).await.unwrap();
+        for offset in 0..length {
+            let page = cluster.locate(&key, Bytes::new(), offset).await.unwrap();
+            let first = &page.chunks[0];
+            assert!(first.offset <= offset && offset < first.offset + first.length);
+            assert_eq!(
+                page.chunks.len(),
+                lengths.len() - first.chunk.as_ref().unwrap().index as usize
+            );
+        }
+    }
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_parts_that_cannot_be_are_refused() {
+    let mut cluster = Cluster::small().await;
+    let too_large = Some(6 * (64 << 20) + 1);
+    for (length, parts) in [(None, 6), (Some(10), 0), (Some(10), 1_000_001), (too_large, 6)] {
+        let mut request = cluster.begin_request("a", length);
+        request.chunking = Some(equal(parts));
+        let refused = cluster.begin_with(request).await;
+        assert_eq!(reason(refused), Reason::InvalidField, "{length:?} in {parts}");
+    }
+    assert_eq!(cluster.usage().await, []);
+}
+
+fn equal(parts: u32) -> v1::Chunking {
+    v1::Chunking { rule: Some(v1::chunking::Rule::Equal(parts)) }
 }

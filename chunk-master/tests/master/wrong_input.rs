@@ -1,5 +1,6 @@
 //! What does not fit is refused with the field's name, by every call.
 
+use bytes::Bytes;
 use cairn_proto::{Reason, RemoteError, v1};
 use tonic::{Response, Status};
 
@@ -28,6 +29,8 @@ async fn short_ids_and_empty_or_wrong_names() {
     let client = &mut cluster.client;
     let sixteen = id(Uuid::from_u128(1));
     let short = sixteen.slice(..15);
+    let one = [sixteen.clone()];
+    let many: Vec<_> = (0..65).map(|n| id(Uuid::from_u128(n))).collect();
     all_refused! { client,
         begin_upload { upload_id: short.clone(), bucket: "default", key: "a" } of BeginUploadRequest,
         begin_upload { upload_id: sixteen.clone(), bucket: "default" } of BeginUploadRequest,
@@ -49,10 +52,14 @@ async fn short_ids_and_empty_or_wrong_names() {
         list_objects { bucket: "default", prefix: "a".repeat(2000) } of ListObjectsRequest,
         delete_object { bucket: "default" } of DeleteObjectRequest,
         register_node { node_id: short.clone() } of RegisterNodeRequest,
-        register_node { node_id: sixteen.clone(), disk: sixteen.clone(), address: "nowhere", zone: "a" } of RegisterNodeRequest,
-        register_node { node_id: sixteen.clone(), disk: sixteen.clone(), address: "http://a:1", zone: "" } of RegisterNodeRequest,
-        heartbeat { node_id: sixteen.clone(), disk: sixteen.clone() } of HeartbeatRequest,
-        heartbeat { node_id: sixteen.clone(), disk: short.clone() } of HeartbeatRequest,
+        register_node { node_id: sixteen.clone(), status: disks(&one), address: "nowhere", zone: "a" } of RegisterNodeRequest,
+        register_node { node_id: sixteen.clone(), status: disks(&one), address: "http://a:1", zone: "" } of RegisterNodeRequest,
+        register_node { node_id: sixteen.clone(), status: disks(&[]), address: "http://a:1", zone: "a" } of RegisterNodeRequest,
+        heartbeat { node_id: sixteen.clone() } of HeartbeatRequest,
+        heartbeat { node_id: sixteen.clone(), status: disks(&[]) } of HeartbeatRequest,
+        heartbeat { node_id: sixteen.clone(), status: disks(std::slice::from_ref(&short)) } of HeartbeatRequest,
+        heartbeat { node_id: sixteen.clone(), status: disks(&[sixteen.clone(), sixteen.clone()]) } of HeartbeatRequest,
+        heartbeat { node_id: sixteen.clone(), status: disks(&many) } of HeartbeatRequest,
     }
     all_refused! { cluster.admin,
         set_quota {} of SetQuotaRequest,
@@ -101,4 +108,10 @@ async fn huge_counts_and_numbers() {
     assert_eq!(huge.reason, Reason::FileTooLarge);
     let commit = cluster.commit(&upload, u64::MAX).await.expect_err("no file is so large");
     assert_eq!(commit.reason, Reason::FileTooLarge);
+}
+
+/// The status of a node with these disks.
+fn disks(disks: &[Bytes]) -> v1::NodeStatus {
+    let disk = |disk: &Bytes| v1::DiskStatus { disk: disk.clone(), ..Default::default() };
+    v1::NodeStatus { disks: disks.iter().map(disk).collect(), ..Default::default() }
 }

@@ -91,14 +91,21 @@ impl ChunkLengths {
     /// The chunks of one blob of `bytes`.
     pub fn of_blob(sizes: &ChunkSizes, bytes: u64) -> Self {
         let early = bytes.min(sizes.offset(sizes.large_from()));
-        let mut runs = Vec::new();
+        let mut runs: Vec<ChunkRun> = Vec::new();
         for (bytes, size) in [(early, sizes.first()), (bytes - early, sizes.large())] {
             let full = u32::try_from(bytes / size).unwrap_or(u32::MAX);
             let all = [
                 ChunkRun { length: size, count: full },
                 ChunkRun { length: bytes % size, count: 1 },
             ];
-            runs.extend(all.into_iter().filter(|run| run.length > 0 && run.count > 0));
+            for run in all.into_iter().filter(|run| run.length > 0 && run.count > 0) {
+                match runs.last_mut() {
+                    Some(last) if last.length == run.length => {
+                        last.count = last.count.saturating_add(run.count);
+                    }
+                    _ => runs.push(run),
+                }
+            }
         }
         Self(runs)
     }
@@ -154,7 +161,7 @@ fn read_run(item: &str) -> Option<ChunkRun> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{prop_assert_eq, proptest};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
@@ -201,6 +208,7 @@ mod tests {
             let lengths = ChunkLengths::of_blob(&sizes, bytes);
             prop_assert_eq!(lengths.each().collect::<Vec<_>>(), expected);
             prop_assert_eq!(lengths.bytes(), bytes);
+            prop_assert!(lengths.runs().windows(2).all(|two| two[0].length != two[1].length));
             prop_assert_eq!(lengths.to_string().parse(), Ok(lengths));
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use cairn_core::chunking::ChunkSizes;
+use cairn_core::chunking::{ChunkSizes, Chunking, Parts};
 use cairn_core::copies::{ChunkPlacement, ChunkReceipt, ChunkWant, CopyReceipt, Place};
 use cairn_core::digest::{ChunkHash, FileRoot};
 use cairn_core::ids::{BlobId, ChunkId, NodeId, UploadId};
@@ -25,6 +25,19 @@ use crate::linear::object::When;
 const PLACED: u32 = 2;
 /// How often a copy is placed anew.
 const REPLACEMENTS: u32 = 3;
+
+/// How a content is asked to be cut.
+pub(super) fn chunking_of(content: Content) -> Chunking {
+    let parts = u32::try_from(1 + content.seed % 7).unwrap_or(1);
+    let asked = content.seed % 4 == 3;
+    Parts::new(parts).ok().filter(|_| asked).map_or(Chunking::Standard, Chunking::Equal)
+}
+
+/// The sizes of its chunks.
+pub(super) fn sizes_of(world: &World, content: Content) -> ChunkSizes {
+    let standard = world.config.chunk_sizes;
+    chunking_of(content).sizes(standard, Some(content.length)).unwrap_or(standard)
+}
 
 /// The hash of a chunk of a content.
 pub(super) fn chunk_hash(content: Content, index: u32) -> ChunkHash {
@@ -110,7 +123,9 @@ fn caller() -> Option<v1::Caller> {
 }
 
 /// Stores a file, and tells the history what came of it.
-pub(super) async fn put(world: Rc<World>, who: String, put: Put) {
+pub(super) async fn put(world: Rc<World>, who: String, mut put: Put) {
+    // Equal parts need the length.
+    put.announced |= chunking_of(put.content) != Chunking::Standard;
     let Put { name, content, when, announced } = put.clone();
     world.note(&who, format_args!("PUT {name} {content}, {when:?}, announced: {announced}"));
     let ticket = world.history.begin_write(&name, Some(content), when);
@@ -158,6 +173,7 @@ async fn begin(world: &Rc<World>, put: Put, upload: UploadId) -> Result<Session,
         condition: Some(condition(when)),
         meta: None,
         place_chunks: PLACED,
+        chunking: convert::chunking_rule(chunking_of(content)),
     };
     let begin = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.begin_upload(request).await

@@ -1,4 +1,4 @@
-//! A storage node as a model: names, lengths and hashes of chunks instead of bytes, on a disk that loses what was not
+//! A storage node as a model: names, lengths and hashes of chunks instead of bytes, on disks that lose what was not
 //! synced.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,19 +24,22 @@ use crate::EventLog;
 const PAGE: usize = 3;
 /// Commands that are kept to arrive once more.
 const COMMANDS_KEPT: usize = 64;
+/// Disks of a node.
+const DISKS: usize = 2;
 
 /// A chunk on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) length: u64,
     pub(super) hash: ChunkHash,
+    disk: DiskIncarnation,
     durable: bool,
 }
 
 /// What a node holds, and how it is.
 #[derive(Debug)]
 struct State {
-    disk: DiskIncarnation,
+    disks: [DiskIncarnation; DISKS],
     chunks: BTreeMap<ChunkId, Stored>,
     on: bool,
     /// Nobody reaches it.
@@ -74,9 +77,9 @@ impl Node {
         calm: &Arc<AtomicBool>,
     ) -> Self {
         let id = NodeId::from_uuid(chance.uuid_v7(clock));
-        let disk = DiskIncarnation::from_uuid(chance.uuid_v7(clock));
+        let disks = [(); DISKS].map(|()| DiskIncarnation::from_uuid(chance.uuid_v7(clock)));
         let state = State {
-            disk,
+            disks,
             chunks: BTreeMap::new(),
             on: true,
             cut_off: false,
@@ -117,8 +120,13 @@ impl Node {
         self.lock().cut_off = cut_off;
     }
 
-    pub(super) fn disk(&self) -> DiskIncarnation {
-        self.lock().disk
+    /// What it says of its disks.
+    pub(super) fn disks(&self) -> Vec<v1::DiskStatus> {
+        let disk = |disk: &DiskIncarnation| v1::DiskStatus {
+            disk: convert::bytes(disk.as_bytes()),
+            ..Default::default()
+        };
+        self.lock().disks.iter().map(disk).collect()
     }
 
     /// Loses power, and of what is not synced whatever chance wants.
@@ -144,12 +152,17 @@ impl Node {
         self.lock().on = true;
     }
 
-    /// Comes back with an empty disk.
-    pub(super) fn replace_disk(&self, disk: DiskIncarnation) {
+    /// Comes back with one of its disks empty.
+    pub(super) fn replace_disk(&self, empty: DiskIncarnation) {
         let mut state = self.lock();
-        state.disk = disk;
-        state.chunks.clear();
+        let at = self.draw_disk();
+        let gone = std::mem::replace(&mut state.disks[at], empty);
+        state.chunks.retain(|_, stored| stored.disk != gone);
         state.life += 1;
+    }
+
+    fn draw_disk(&self) -> usize {
+        usize::try_from(self.chance.below(DISKS as u64)).unwrap_or(0)
     }
 
     /// Writes a chunk and syncs it. A receipt is the disk's; without one the chunk may be there all the same.
@@ -165,7 +178,10 @@ impl Node {
         }
         let life = {
             let mut state = self.lock();
-            state.chunks.insert(chunk, Stored { length, hash, durable: false });
+            let drawn = state.disks[self.draw_disk()];
+            // What is there stays where it is.
+            let disk = state.chunks.get(&chunk).map_or(drawn, |there| there.disk);
+            state.chunks.insert(chunk, Stored { length, hash, disk, durable: false });
             state.life
         };
         turns(self.chance.below(4)).await;
@@ -176,7 +192,7 @@ impl Node {
             }
             let Some(stored) = state.chunks.get_mut(&chunk) else { return Err(Failed) };
             stored.durable = true;
-            state.disk
+            stored.disk
         };
         turns(self.chance.below(4)).await;
         if self.answers() { Ok(disk) } else { Err(Failed) }
@@ -289,11 +305,14 @@ impl Chunks for Node {
         self.arrives().await?;
         let after = request.into_inner().after.map(ChunkId::try_from).transpose();
         let after = after.map_err(|field| Status::invalid_argument(field.to_string()))?;
-        let held = self.inventory();
+        let held = self.lock().chunks.clone();
         let mut rest =
             held.into_iter().filter(|(chunk, _)| after.is_none_or(|after| *chunk > after));
-        let stored =
-            |(chunk, length): (ChunkId, u64)| v1::StoredChunk { chunk: Some(chunk.into()), length };
+        let stored = |(chunk, stored): (ChunkId, Stored)| v1::StoredChunk {
+            chunk: Some(chunk.into()),
+            length: stored.length,
+            disk: convert::bytes(stored.disk.as_bytes()),
+        };
         let chunks: Vec<_> = rest.by_ref().take(PAGE).map(stored).collect();
         let more = rest.next().is_some();
         self.answered().await?;

@@ -483,10 +483,10 @@ impl Play {
 async fn beat(world: &Rc<World>, number: usize) {
     const CAPACITY: u64 = 1 << 40;
     let node = &world.nodes[number];
-    let (node_id, disk) =
-        (convert::bytes(node.id.as_bytes()), convert::bytes(node.disk().as_bytes()));
-    let status = Some(v1::NodeStatus { capacity: CAPACITY, ..Default::default() });
-    let request = v1::HeartbeatRequest { node_id: node_id.clone(), disk: disk.clone(), status };
+    let node_id = convert::bytes(node.id.as_bytes());
+    let disks = node.disks();
+    let status = Some(v1::NodeStatus { capacity: CAPACITY, disks, ..Default::default() });
+    let request = v1::HeartbeatRequest { node_id: node_id.clone(), status: status.clone() };
     let heartbeat = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.heartbeat(request).await
     };
@@ -496,7 +496,6 @@ async fn beat(world: &Rc<World>, number: usize) {
     }
     let request = v1::RegisterNodeRequest {
         node_id,
-        disk,
         address: node.address.clone(),
         zone: node.zone.clone(),
         status,

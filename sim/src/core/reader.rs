@@ -9,7 +9,7 @@ use cairn_core::ids::NodeId;
 use cairn_proto::v1::master_server::Master as _;
 use cairn_proto::{Reason, convert, v1};
 
-use super::gateway::{chunk_hash, content_of, is_absent, parts};
+use super::gateway::{chunk_hash, content_of, is_absent, parts, sizes_of};
 use super::world::World;
 use crate::history::Content;
 
@@ -141,7 +141,7 @@ impl Reading {
 
     /// Reads a chunk from the first place that has it; false when none does.
     async fn read(&self, chunk: &ChunkLocation) -> bool {
-        let sizes = self.world.config.chunk_sizes;
+        let sizes = sizes_of(&self.world, self.content);
         let index = chunk.chunk.index;
         let written = (sizes.length(index, self.content.length), chunk_hash(self.content, index));
         for place in &chunk.places {

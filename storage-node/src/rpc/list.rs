@@ -21,8 +21,11 @@ pub(super) async fn list(
     let blob: Option<BlobId> =
         if blob_id.is_empty() { None } else { Some(convert::blob_id(&blob_id)?) };
     let page = node.store.list(ListChunks { after, blob, limit }).await?;
-    let chunks = page.chunks.into_iter();
-    let chunks =
-        chunks.map(|held| StoredChunk { chunk: Some(held.chunk.into()), length: held.length });
-    Ok(ListStoredChunksResponse { chunks: chunks.collect(), more: page.more })
+    let told = |held: cairn_chain::StoredChunk| StoredChunk {
+        chunk: Some(held.chunk.into()),
+        length: held.length,
+        disk: convert::bytes(held.disk.as_bytes()),
+    };
+    let chunks = page.chunks.into_iter().map(told).collect();
+    Ok(ListStoredChunksResponse { chunks, more: page.more })
 }

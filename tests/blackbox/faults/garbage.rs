@@ -45,13 +45,11 @@ async fn with_a_dead_node(transport: &'static str) -> (Parts, NodeInfo) {
 /// Says for a node, to the end of the test, that it lives and has more room than any other.
 async fn keep_counted_on(master: SocketAddr, node: NodeInfo) {
     let mut client = MasterClient::new(channel(master).await);
-    let status = v1::NodeStatus { capacity: 1 << 50, used: 0, chunks: 0, open_writes: 0 };
+    let disks = node.status.clone().unwrap_or_default().disks;
+    let status = v1::NodeStatus { capacity: 1 << 50, disks, ..Default::default() };
     loop {
-        let request = v1::HeartbeatRequest {
-            node_id: node.node_id.clone(),
-            disk: node.disk.clone(),
-            status: Some(status),
-        };
+        let request =
+            v1::HeartbeatRequest { node_id: node.node_id.clone(), status: Some(status.clone()) };
         let beat = client.heartbeat(request).await;
         beat.expect("the master knows the node");
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -197,7 +195,8 @@ impl Chunks for Liar {
         _: Request<v1::ListStoredChunksRequest>,
     ) -> Answer<v1::ListStoredChunksResponse> {
         let chunk = v1::ChunkId { blob_id: vec![1, 2, 3].into(), index: 7 };
-        let chunks = vec![v1::StoredChunk { chunk: Some(chunk), length: 1 }; 10];
+        let chunk = v1::StoredChunk { chunk: Some(chunk), length: 1, ..Default::default() };
+        let chunks = vec![chunk; 10];
         Ok(Response::new(v1::ListStoredChunksResponse { chunks, more: true }))
     }
 

@@ -1,5 +1,6 @@
 //! Files in, files out, over REST.
 
+mod chunking;
 mod conditions;
 mod digests;
 mod listing;

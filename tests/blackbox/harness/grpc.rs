@@ -85,6 +85,7 @@ impl Client for OverGrpc {
             length: Some(content.length),
             meta: Some(kept),
             condition: wire(condition),
+            chunking: None,
         };
         let stored = self.0.put(parts(header, content)).await.map_err(refusal)?;
         let stored = stored.into_inner();

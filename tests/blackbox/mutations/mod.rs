@@ -81,7 +81,9 @@ impl Mutations {
     async fn at(parts: &Parts) -> Self {
         let mut known = Known::default();
         for node in parts.edge.admin().await.nodes().await {
-            known.nodes.push((node.node_id.to_vec(), node.disk.to_vec()));
+            for disk in node.status.unwrap_or_default().disks {
+                known.nodes.push((node.node_id.to_vec(), disk.disk.to_vec()));
+            }
         }
         Self {
             messages: Messages::read(),

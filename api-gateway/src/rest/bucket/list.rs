@@ -8,27 +8,18 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::super::fields;
 use super::super::file::json;
-use super::super::operation::{Answer, Call, Content, Field, Operation, Shape};
+use super::super::operation::{Answer, Call, Content, Field, Operation, page_limit};
 use super::super::path::check_percent;
 use super::super::problem::{Kind, Problem};
 use super::json::BucketJson;
 use crate::buckets::BucketQuery;
-use crate::namespace::MAX_PAGE;
 
 pub(in super::super) const LIST: Operation = Operation {
     method: Method::GET,
     id: "listBuckets",
     summary: "List buckets",
     description: "A page of names in byte order, with those that are being deleted.",
-    query: &[
-        Field::text("prefix", "Only names that begin with this."),
-        Field::text("after", "Only what comes after this: `next_after` of the page before."),
-        Field {
-            name: "limit",
-            about: "Most entries of the page; 1000 when it is not given.",
-            shape: Shape::Number(1, Some(MAX_PAGE as u64)),
-        },
-    ],
+    query: &[Field::text("prefix", "Only names that begin with this."), Field::AFTER, Field::LIMIT],
     headers: &[],
     body: None,
     answers: &[Answer {
@@ -75,10 +66,7 @@ async fn list(call: Call) -> Result<Response, Problem> {
         let rule = "use prefix, after and limit (1 to 1000)";
         Problem::bad_request(format!("{}: {rule}", error.body_text()))
     })?;
-    let limit = asked.limit.unwrap_or(MAX_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit {limit}: use 1 to {MAX_PAGE}")));
-    }
+    let limit = page_limit(asked.limit)?;
     let query = BucketQuery { prefix: asked.prefix, after: asked.after, limit };
     let page = call.files.buckets.list(&call.context, query).await;
     let page = page.map_err(|error| Problem::of(&error))?;
