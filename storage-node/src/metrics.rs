@@ -104,6 +104,7 @@ impl Collector for Fullness {
             ("free_bytes", "Bytes that may still be promised", usage.free()),
             ("reclaimable_bytes", "Bytes of deleted chunks, not given back yet", usage.reclaimable),
             ("chunks", "Chunks held", usage.chunks),
+            ("damaged_chunks", "Chunks in quarantine", usage.damaged),
             ("open_writes", "Chunks being written", usage.open_writes.into()),
         ];
         for (name, help, value) in gauges {

@@ -162,6 +162,7 @@ async fn put_aside<E: Engine>(
             tracing::error!(target: "cairn", %chunk, %damage, "not an intact chunk: put aside");
         }
         Err(ReadError::NotFound { .. }) => drop(shared.state().remove(chunk)),
+        Err(ReadError::TimedOut(bound)) => return Err(DeleteError::TimedOut(bound)),
         Err(ReadError::Disk { doing, source }) => return Err(DeleteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => return Err(error.into()),
     }

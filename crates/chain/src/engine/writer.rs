@@ -169,6 +169,7 @@ async fn refuse_other_content<E: Engine>(
             Ok(true)
         }
         Err(ReadError::NotFound { .. }) => Ok(false),
+        Err(ReadError::TimedOut(bound)) => Err(WriteError::TimedOut(bound)),
         Err(ReadError::Disk { doing, source }) => Err(WriteError::Disk { doing, source }),
         Err(ReadError::Interrupted(error)) => Err(error.into()),
     }
