@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 256;
 const TITLE: &str = "cairn scrub";
 /// Chunks that are listed at a time; the position is kept after each page.
 const PAGE: usize = 256;
-/// Wait when a round found nothing to read, or the position cannot be kept.
+/// Wait when there is nothing to read, or the store cannot say what it holds.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How a node scrubs.
@@ -128,16 +128,22 @@ impl Scrub {
         loop {
             let begun = i64::try_from(position.begun / 1000).unwrap_or(i64::MAX);
             self.metrics.round_begun.set(begun);
-            self.round(position).await;
+            let read = self.round(position).await;
+            if read == 0 {
+                self.clock.sleep(IDLE).await;
+                position = Position { begun: self.clock.wall_ms(), after: None };
+                continue;
+            }
             self.metrics.rounds.inc();
-            tracing::info!(target: "cairn", read = self.metrics.bytes.get(), damaged = self.metrics.damaged.get(), "a scrub has read all chunks");
+            tracing::info!(target: "cairn", chunks = read, damaged = self.metrics.damaged.get(), "a scrub has read all chunks");
             position = Position { begun: self.clock.wall_ms(), after: None };
             self.keep(position).await;
-            self.clock.sleep(IDLE).await;
         }
     }
 
-    async fn round(&self, mut position: Position) {
+    /// Reads all chunks from a position on; tells how many.
+    async fn round(&self, mut position: Position) -> u64 {
+        let mut read = 0;
         loop {
             let list = ListChunks { after: position.after, blob: None, limit: PAGE };
             let Ok(page) = self.store.list(list).await else {
@@ -146,13 +152,14 @@ impl Scrub {
             };
             for held in &page.chunks {
                 self.chunk(held).await;
+                read += 1;
                 position.after = Some(held.chunk);
                 self.clock.sleep(self.pace(held.length)).await;
             }
-            self.keep(position).await;
             if !page.more {
-                return;
+                return read;
             }
+            self.keep(position).await;
         }
     }
 
@@ -335,7 +342,7 @@ mod tests {
         scrubbed.disk.edit(rotten.expect("the chunk's file"), |file| file[500] ^= 1);
         let period = Duration::from_secs(6000);
         let begun = scrubbed.clock.monotonic();
-        let running = tokio::spawn(scrubbed.scrub(period).run());
+        let running = Spawner::current().spawn(scrubbed.scrub(period).run());
         scrubbed.until(|metrics| metrics.rounds.get() == 1).await;
         let took = scrubbed.clock.monotonic() - begun;
         assert!(took <= period && took > period / 20, "a round took {took:?}");
@@ -349,12 +356,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_scrub_goes_on_where_the_last_one_was() {
         let scrubbed = Scrubbed::open().await;
-        let running = tokio::spawn(scrubbed.scrub(Duration::from_secs(6000)).run());
+        let running = Spawner::current().spawn(scrubbed.scrub(Duration::from_secs(6000)).run());
         let page = (PAGE * BYTES) as u64;
         scrubbed.until(|metrics| metrics.bytes.get() > page + page / 2).await;
         running.abort();
         let before = scrubbed.metrics.bytes.get();
-        let running = tokio::spawn(scrubbed.scrub(Duration::from_secs(6000)).run());
+        let running = Spawner::current().spawn(scrubbed.scrub(Duration::from_secs(6000)).run());
         scrubbed.until(|metrics| metrics.rounds.get() == 1).await;
         let read = scrubbed.metrics.bytes.get() - before;
         assert_eq!(read, u64::from(CHUNKS) * BYTES as u64 - page, "the first page was kept");

@@ -6,4 +6,5 @@ pub(crate) mod fsck;
 pub(crate) mod garbage;
 pub(crate) mod master_killed;
 pub(crate) mod master_lost;
+pub(crate) mod node_folder;
 pub(crate) mod node_killed;

@@ -156,7 +156,12 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data()?;
+        // A file without a name is gone with its last descriptor: what it holds is not durable, whatever was synced.
+        match rustix::fs::fstat(&self.0)?.st_nlink {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed")),
+            _ => Ok(()),
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

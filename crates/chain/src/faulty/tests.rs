@@ -1,13 +1,18 @@
 //! Each fault strikes as asked, and leaves the inner store whole.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_core::digest::block_crc;
+use cairn_core::ids::ChunkId;
+use cairn_core::range::ByteRange;
+use cairn_runtime::{Clock, Entropy, Spawner};
+use futures_util::StreamExt;
+
+use super::{FaultConfig, FaultSeams, FaultStore};
 use crate::conformance::{PLENTY, blob, content, get_all, put};
 use crate::memory::{MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
-use crate::store::{Damage, DeleteError, ReadError, WriteError};
-use cairn_core::digest::block_crc;
-use cairn_core::range::ByteRange;
-use cairn_runtime::Spawner;
-use futures_util::StreamExt;
+use crate::store::{ChunkStore, Damage, DeleteError, ReadError, WriteError};
 
 fn open(config: FaultConfig) -> (FaultStore, Arc<dyn ChunkStore>) {
     let (entropy, clock) = (Entropy::seeded(1), Clock::system());

@@ -1,9 +1,16 @@
 //! What only this store can show.
 
-use super::*;
-use crate::conformance::{self, PLENTY, blob, content, get_all, put};
-use crate::store::{ChunkStore, ListChunks, ReadError};
+use std::sync::Arc;
+
+use cairn_core::ids::ChunkId;
+use cairn_core::range::ByteRange;
+use cairn_runtime::{Clock, Entropy, Spawner};
 use futures_util::StreamExt;
+
+use super::{MemoryEngine, MemoryStore, MemoryStoreConfig, MemoryStoreSeams};
+use crate::conformance::{self, PLENTY, blob, content, get_all, put};
+use crate::engine::Engine;
+use crate::store::{ChunkStore, Damage, FRAME_BYTES, ListChunks, ReadError};
 
 fn open(capacity: u64) -> MemoryStore {
     let seams = MemoryStoreSeams {

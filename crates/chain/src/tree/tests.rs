@@ -1,12 +1,15 @@
 //! What does not depend on which tree it is: shared commits.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
+use bytes::Bytes;
+
 use super::commits::Commits;
-use super::*;
+use super::{Change, Table, Tree};
 
 /// A map that counts its commits, and waits for a word before each when it is told to.
 #[derive(Debug, Default)]

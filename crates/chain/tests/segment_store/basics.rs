@@ -130,6 +130,20 @@ async fn a_second_store_on_the_folder_is_refused_without_harm() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_removed_under_the_store_is_noticed_before_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_folder(folder.path()).await.unwrap();
+    put(&*store, chunk(1), &content(SMALL, 1)).await.unwrap();
+    put(&*store, chunk(2), &content(LARGE, 1)).await.unwrap();
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    for index in [4, 3] {
+        let stored = put(&*store, chunk(index), &bytes(index)).await;
+        assert!(stored.is_err(), "it would be gone with the process");
+    }
+    assert!(store.disks()[0].failed, "nothing more is placed here");
+}
+
+#[tokio::test]
 async fn a_missing_segment_is_missing_chunks_and_nothing_else() {
     let disk = MemoryDisk::new(1 << 28);
     let store = open_memory(&disk).await;
