@@ -68,7 +68,7 @@ impl Registration {
                 Ok(interval) => {
                     tracing::info!(
                         target: "cairn",
-                        node = %self.config.identity.node(), disks = ?self.store.disks(),
+                        node = %self.config.identity.node(), disks = self.disks_named(),
                         address = self.config.address, master = self.address, ?interval,
                         "registered with the master"
                     );
@@ -145,6 +145,12 @@ impl Registration {
         let mut request = Request::new(message);
         request.set_timeout(self.config.call_bound);
         request
+    }
+
+    /// The disks' incarnations, for the log.
+    fn disks_named(&self) -> String {
+        let disks = self.store.disks();
+        disks.iter().map(|report| report.disk.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     fn status(&self) -> NodeStatus {

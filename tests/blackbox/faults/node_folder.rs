@@ -79,6 +79,8 @@ async fn a_scrub_finds_what_rots_and_other_copies_serve() {
     let mut parts = PartsPlan::new(2, 2).node_flag("--scrub-period", "1s").start().await;
     let http = parts.edge.http();
     http.put("/v1/files/large", Content::new(9, LARGE)).await.expect(201);
+    // What was written last before a node is killed is proven when it starts: this must not be the last.
+    http.put("/v1/files/small", Content::new(1, SMALL)).await.expect(201);
     parts.kill_node(0);
     let segment = largest_segment(&parts.node_folder(0));
     let mut bytes = fs::read(&segment).expect("read");
