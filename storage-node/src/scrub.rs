@@ -128,6 +128,7 @@ impl Scrub {
         loop {
             let begun = i64::try_from(position.begun / 1000).unwrap_or(i64::MAX);
             self.metrics.round_begun.set(begun);
+            let from = self.clock.monotonic();
             let read = self.round(position).await;
             if read == 0 {
                 self.clock.sleep(IDLE).await;
@@ -136,6 +137,9 @@ impl Scrub {
             }
             self.metrics.rounds.inc();
             tracing::info!(target: "cairn", chunks = read, damaged = self.metrics.damaged.get(), "a scrub has read all chunks");
+            // What is put aside is part of what is used: a round can be over early.
+            let took = self.clock.monotonic().saturating_sub(from);
+            self.clock.sleep(self.config.period.saturating_sub(took)).await;
             position = Position { begun: self.clock.wall_ms(), after: None };
             self.keep(position).await;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{Content, Http, PartsPlan, Process, eventually};
+use crate::harness::{Content, PartsPlan, Process};
 
 const SMALL: u64 = 30_000;
 const LARGE: u64 = 3 << 20;
@@ -72,33 +72,4 @@ async fn a_stopped_nodes_folder_can_be_looked_at_proven_and_indexed_anew() {
     assert_eq!((code, lines.len()), (Some(7), 2), "{lines:?} {complaint}");
     assert_eq!(lines[1]["damaged"], 1);
     assert!(lines[0]["problem"].as_str().expect("text").contains("block"), "{lines:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_scrub_finds_what_rots_and_other_copies_serve() {
-    let mut parts = PartsPlan::new(2, 2).node_flag("--scrub-period", "1s").start().await;
-    let http = parts.edge.http();
-    http.put("/v1/files/large", Content::new(9, LARGE)).await.expect(201);
-    // What was written last before a node is killed is proven when it starts: this must not be the last.
-    http.put("/v1/files/small", Content::new(1, SMALL)).await.expect(201);
-    parts.kill_node(0);
-    let segment = largest_segment(&parts.node_folder(0));
-    let mut bytes = fs::read(&segment).expect("read");
-    bytes[1 << 20] ^= 4;
-    fs::write(&segment, bytes).expect("written");
-    parts.start_node(0).await;
-    parts.all_nodes_up().await;
-    let metrics = Http::new(parts.node_address(0));
-    eventually(60, "the scrub finds the chunk", async || {
-        let text = metrics.get("/metrics").await.expect(200).text();
-        let found =
-            |name: &str| text.lines().any(|line| line.starts_with(name) && line.ends_with(" 1"));
-        match found("cairn_node_scrub_damaged_total") && found("cairn_node_damaged_chunks") {
-            true => Ok(()),
-            false => Err("not yet".to_owned()),
-        }
-    })
-    .await;
-    let read = http.get("/v1/files/large").await.expect(200).body;
-    assert!(read == Content::new(9, LARGE).all(), "other bytes");
 }

@@ -15,7 +15,6 @@ pub(crate) struct PartsPlan {
     nodes: usize,
     copies: usize,
     master_flags: Vec<String>,
-    node_flags: Vec<String>,
     flags: Vec<String>,
     transport: &'static str,
     /// Where the catalog is; by default where the tests are told to have it.
@@ -25,9 +24,9 @@ pub(crate) struct PartsPlan {
 impl PartsPlan {
     /// Nodes, each in a zone of its own, and copies of each chunk.
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
-        let [master_flags, node_flags, flags] = [const { Vec::new() }; 3];
-        let (masters, transport, store) = (1, "lane", Store::of_this_run());
-        Self { masters, nodes, copies, master_flags, node_flags, flags, transport, store }
+        let (master_flags, flags) = (Vec::new(), Vec::new());
+        let store = Store::of_this_run();
+        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane", store }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
@@ -42,11 +41,6 @@ impl PartsPlan {
     pub(crate) fn master_flag(mut self, name: &str, value: impl Display) -> Self {
         let flag = [name.to_owned(), format!("{value}")];
         self.master_flags.extend(flag);
-        self
-    }
-
-    pub(crate) fn node_flag(mut self, name: &str, value: impl Display) -> Self {
-        self.node_flags.extend([name.to_owned(), format!("{value}")]);
         self
     }
 
@@ -136,7 +130,7 @@ async fn run_node(
         data.display(),
         plan.transport
     ));
-    arguments.extend(plan.node_flags.iter().chain(&plan.flags).cloned());
+    arguments.extend(plan.flags.iter().cloned());
     let process = Process::start(&format!("node {at}"), &arguments);
     *port = process.announced("node").await;
     Some(process)
