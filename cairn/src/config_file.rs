@@ -9,13 +9,16 @@
 //! ```
 //!
 //! What is given on the command line wins over `CAIRN_…`, which wins over the file. The file becomes arguments, so that
-//! every value is read, checked and explained by the same code wherever it came from.
+//! every value is read, checked and explained by the same code wherever it came from. A node's tiers, which no argument
+//! can say, are read as what they are: see [`cairn_chain::plan`].
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cairn_chain::chain::ChainConfig;
+use cairn_chain::plan::{Plan, TierPlan};
 use clap::{Arg, ArgAction, Command};
 
 /// The file cannot be used. The text names the file and the place in it.
@@ -31,24 +34,47 @@ pub(crate) fn is_key(long: &str) -> bool {
     ![OPTION, "help", "version"].contains(&long)
 }
 
+/// The service whose file may describe tiers.
+const WITH_TIERS: &str = "node";
+/// The keys that describe them.
+const TIER_KEYS: [&str; 3] = ["tier", "chain", "behind-journal"];
+
+/// The tiers in a file, among other keys.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Tiers {
+    tier: Vec<TierPlan>,
+    chain: ChainConfig,
+    behind_journal: Option<PathBuf>,
+}
+
+/// What a process is told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Its arguments, with those of the file.
+    pub(crate) arguments: Vec<OsString>,
+    /// The tiers of the node, where its file describes some.
+    pub(crate) tiers: Option<Plan>,
+}
+
 /// Adds what the file named by `--config` says to `arguments`, unless they or the environment say it already.
-pub(crate) fn merged(
-    command: &Command,
-    mut arguments: Vec<OsString>,
-) -> Result<Vec<OsString>, BadConfigFile> {
+pub(crate) fn merged(command: &Command, arguments: Vec<OsString>) -> Result<Told, BadConfigFile> {
+    let mut told = Told { arguments, tiers: None };
+    let arguments = &mut told.arguments;
     let Some(service) = arguments.get(1).and_then(|name| name.to_str()) else {
-        return Ok(arguments);
+        return Ok(told);
     };
-    let Some(service) = command.find_subcommand(service) else { return Ok(arguments) };
-    let Some(file) = file_named_in(&arguments, service) else { return Ok(arguments) };
+    let Some(service) = command.find_subcommand(service) else { return Ok(told) };
+    let Some(file) = file_named_in(arguments, service) else { return Ok(told) };
     let file = Path::new(&file);
     let text = fs::read_to_string(file)
         .map_err(|error| BadConfigFile(format!("read {}: {error}", file.display())))?;
     let from_file = arguments_of(file, &text, service, |arg| {
-        is_given(&arguments, arg) || arg.get_env().is_some_and(|name| env::var_os(name).is_some())
+        is_given(arguments, arg) || arg.get_env().is_some_and(|name| env::var_os(name).is_some())
     })?;
-    arguments.extend(from_file);
-    Ok(arguments)
+    arguments.extend(from_file.arguments);
+    told.tiers = from_file.tiers;
+    Ok(told)
 }
 
 fn file_named_in(arguments: &[OsString], service: &Command) -> Option<OsString> {
@@ -81,15 +107,22 @@ fn arguments_of(
     text: &str,
     service: &Command,
     overridden: impl Fn(&Arg) -> bool,
-) -> Result<Vec<OsString>, BadConfigFile> {
+) -> Result<Told, BadConfigFile> {
     let wrong = |line: usize, problem: String| {
         BadConfigFile(format!("{}, line {line}: {problem}", file.display()))
     };
     let line_of = |offset: usize| text[..offset.min(text.len())].lines().count().max(1);
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| line_of(span.end));
+    let no_toml = |error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| line_of(span.start + 1));
         wrong(line, error.message().to_owned())
-    })?;
+    };
+    let mut table: toml::Table = text.parse().map_err(no_toml)?;
+    let mut tiers = None;
+    if service.get_name() == WITH_TIERS && TIER_KEYS.iter().any(|key| table.contains_key(*key)) {
+        let Tiers { tier, chain, behind_journal } = toml::from_str(text).map_err(no_toml)?;
+        tiers = Some(Plan { tiers: tier, chain, behind_journal });
+        table.retain(|key, _| !TIER_KEYS.contains(&key));
+    }
     let mut arguments = Vec::new();
     for (key, value) in &table {
         let line = text.lines().position(|line| line.trim_start().starts_with(key.as_str()));
@@ -122,7 +155,7 @@ fn arguments_of(
             (_, false) => return Err(wrong(line, format!("{key} is a text or a number"))),
         }
     }
-    Ok(arguments)
+    Ok(Told { arguments, tiers })
 }
 
 fn known(service: &Command) -> String {
@@ -144,9 +177,36 @@ mod tests {
         command.find_subcommand("node").expect("a service").clone()
     }
 
-    fn read(text: &str) -> Result<Vec<OsString>, String> {
+    fn told(text: &str) -> Result<Told, String> {
         let file = Path::new("node.toml");
         arguments_of(file, text, &node(), |_| false).map_err(|error| error.to_string())
+    }
+
+    fn read(text: &str) -> Result<Vec<OsString>, String> {
+        told(text).map(|told| told.arguments)
+    }
+
+    #[test]
+    fn tiers_stand_beside_options() {
+        let text = "zone = \"rack-1\"\n\n[[tier]]\nname = \"disk\"\n\
+                    store = { kind = \"segments\", path = \".\" }\n";
+        let Told { arguments, tiers } = told(text).expect("all known");
+        assert_eq!(arguments, ["--zone=rack-1"]);
+        assert_eq!(tiers.expect("tiers").tiers.len(), 1);
+        assert_eq!(told("zone = \"a\"").expect("no tiers").tiers, None);
+    }
+
+    #[test]
+    fn a_tier_that_is_not_understood_is_refused_with_its_place() {
+        let refused = |text: &str| told(text).expect_err(text);
+        let unknown = refused("zone = \"a\"\n[[tier]]\nname = \"disk\"\nstoer = 1\n");
+        assert!(unknown.starts_with("node.toml, line 4: unknown field `stoer`"), "{unknown}");
+        let kind = refused("[[tier]]\nname = \"disk\"\nstore = { kind = \"tape\" }\n");
+        assert!(kind.contains("line 3") && kind.contains("unknown variant `tape`"), "{kind}");
+        let command = Args::command();
+        let master = command.find_subcommand("master").expect("a service");
+        let refused = arguments_of(Path::new("m.toml"), "[[tier]]\n", master, |_| false);
+        assert!(refused.expect_err("no tiers there").to_string().contains("unknown key \"tier\""));
     }
 
     #[test]

@@ -27,9 +27,10 @@ mod up;
 use std::process::ExitCode;
 
 use args::{Args, Command, Node};
+use cairn_chain::plan::Plan;
 use clap::{CommandFactory, Parser};
 use client::error::{ClientError, Kind};
-use config_file::BadConfigFile;
+use config_file::{BadConfigFile, Told};
 use process::StartError;
 
 /// Why a command did not do its work.
@@ -56,7 +57,7 @@ impl Failure {
 fn main() -> ExitCode {
     match config_file::merged(&Args::command(), std::env::args_os().collect())
         .map_err(Failure::from)
-        .and_then(|arguments| run(Args::parse_from(arguments)))
+        .and_then(|Told { arguments, tiers }| run(Args::parse_from(arguments), tiers))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -74,13 +75,13 @@ fn complain(failure: &Failure) {
     eprintln!("cairn: {failure}");
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: Args, tiers: Option<Plan>) -> Result<(), Failure> {
     match args.command {
         Command::Up(up) => up::run(&up)?,
         Command::Gateway(gateway) => gateway::run(&gateway)?,
         Command::Master(master) => master::run(&master)?,
         Command::Node(Node { folder: Some(folder), .. }) => node::folder::run(&folder)?,
-        Command::Node(node) => node::run(&node)?,
+        Command::Node(node) => node::run(&node, tiers)?,
         Command::Put(put) => client::put(&put)?,
         Command::Get(get) => client::get(&get)?,
         Command::Cat(cat) => client::cat(&cat)?,

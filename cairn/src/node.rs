@@ -1,6 +1,7 @@
 //! `cairn node`, and the nodes within `cairn up`.
 
 pub(crate) mod folder;
+mod store;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -9,17 +10,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
-use cairn_chain::{
-    ChunkStore, Disk, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
-};
+use cairn_chain::plan::Plan;
+use cairn_chain::{Disk, RealDisk};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::measure::operations_route;
 use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
 use cairn_storage_node::{
     Config, DiskMetrics, MetaKeeper, MeteredDisk, NodeIdentity, Scrub, ScrubConfig, ScrubMetrics,
-    Seams, StorageNode,
+    Seams, StorageNode, TierMetrics,
 };
 use cairn_transport::lane;
+use store::{NodeFolder, Surroundings};
 
 use crate::args::{Node as Args, NodeSettings, TransferSettings};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, StopSignals, announce, bind, failed};
@@ -28,14 +29,14 @@ use crate::process::{CHANNELS_PER_PEER, Process, StartError, StopSignals, announ
 /// the gateway's to give up.
 const BODY_IDLE: Duration = Duration::from_secs(90);
 
-pub(crate) fn run(args: &Args) -> Result<(), StartError> {
+pub(crate) fn run(args: &Args, tiers: Option<Plan>) -> Result<(), StartError> {
     let process = Process::start("node", &args.common, &[args.listen])?;
-    let ended = process.run(serve(&process, args));
+    let ended = process.run(serve(&process, args, tiers));
     process.end();
     ended
 }
 
-async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
+async fn serve(process: &Process, args: &Args, tiers: Option<Plan>) -> Result<(), StartError> {
     let drain = Drain::default();
     let dialer = process.traced(Arc::new(NetworkDial::tcp(CHANNELS_PER_PEER)));
     let bound = bind(args.listen).await?;
@@ -45,6 +46,7 @@ async fn serve(process: &Process, args: &Args) -> Result<(), StartError> {
         zone: args.zone.as_str(),
         advertise: args.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
         masters: &args.masters,
+        tiers,
     };
     let settings = (&args.settings, args.transfer);
     let (node, meta) = open(process, place, settings, dialer, drain.watch()).await?;
@@ -72,6 +74,8 @@ pub(crate) struct NodePlace<'a> {
     pub(crate) zone: &'a str,
     pub(crate) advertise: String,
     pub(crate) masters: &'a [String],
+    /// What it keeps chunks in; its folder, when nothing is described.
+    pub(crate) tiers: Option<Plan>,
 }
 
 /// Opens a node's folder and puts the node together.
@@ -88,17 +92,24 @@ pub(crate) async fn open(
     let syncs = DiskMetrics::new(clock.clone());
     let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(disk, syncs.clone()));
     let blocking = process.disk()?;
-    let config =
-        SegmentStoreConfig { capacity: settings.capacity, ..SegmentStoreConfig::default() };
-    let seams = SegmentStoreSeams {
-        disk: Arc::clone(&disk),
-        blocking: blocking.clone(),
+    let around = Surroundings {
         spawner: process.data(),
-        entropy: entropy.clone(),
         clock: clock.clone(),
+        entropy: entropy.clone(),
+        syncs: syncs.clone(),
     };
-    let store: Arc<dyn ChunkStore> =
-        Arc::new(SegmentStore::open(config, seams).await.map_err(failed(doing()))?);
+    let folder =
+        NodeFolder { path: place.data, disk: Arc::clone(&disk), blocking: blocking.clone() };
+    let calls = TierMetrics::default();
+    let store = match place.tiers {
+        None => store::open_segments(&folder, settings.capacity, &around).await,
+        Some(_) if settings.capacity.is_some() => {
+            let problem = "--capacity is for a node without tiers: give each tier its capacity";
+            return Err(StartError::Usage(problem.to_owned()));
+        }
+        Some(plan) => store::open_tiers(&folder, plan, &around, calls.clone()).await,
+    };
+    let store = store.map_err(failed(doing()))?;
     let identity = NodeIdentity::open(Arc::clone(&disk), &blocking, &entropy, &clock).await;
     let identity = identity.map_err(failed(doing()))?;
     let meta = MetaKeeper::open(Arc::clone(&disk), &blocking, identity.clone()).await;
@@ -109,28 +120,42 @@ pub(crate) async fn open(
     config.body_idle = BODY_IDLE;
     config.transport = transfer.chunk_transport;
     let hashing = process.hashing()?;
-    let scrub = Scrub {
-        store: Arc::clone(&store),
-        disk,
-        blocking,
+    let scrubbed = ScrubMetrics::default();
+    let seams = Seams {
+        clock,
+        entropy,
+        spawner: process.control(),
         hashing: hashing.clone(),
-        clock: clock.clone(),
+        dialer,
         drained: drained.clone(),
-        config: ScrubConfig { period: settings.scrub_period, rate: settings.scrub_rate },
-        metrics: ScrubMetrics::default(),
     };
-    let scrubbed = scrub.metrics.clone();
-    let seams = Seams { clock, entropy, spawner: process.control(), hashing, dialer, drained };
     let built = process.metrics.register(|registry| {
         let label = (Cow::Borrowed("node"), Cow::Owned(id.to_string()));
         let registry = registry.sub_registry_with_label(label);
         syncs.register(registry);
         scrubbed.register(registry);
-        StorageNode::build(config, store, seams, registry)
+        calls.register(registry, Arc::clone(&store.whole));
+        StorageNode::build(config, Arc::clone(&store.whole), seams, registry)
     });
-    let built = built.map_err(failed("reach the master"))?;
-    drop(process.data().spawn(scrub.run()));
-    Ok((built, meta))
+    let node = built.map_err(failed("reach the master"))?;
+    let config = ScrubConfig { period: settings.scrub_period, rate: settings.scrub_rate };
+    for (n, scrubs) in store.scrubbed.into_iter().enumerate() {
+        let scrub = Scrub {
+            store: scrubs,
+            whole: Arc::clone(&store.whole),
+            reporter: node.reporter(),
+            disk: Arc::clone(&disk),
+            file: if n == 0 { "scrub".to_owned() } else { format!("scrub-{n}") },
+            blocking: blocking.clone(),
+            hashing: hashing.clone(),
+            clock: process.clock.clone(),
+            drained: drained.clone(),
+            config,
+            metrics: scrubbed.clone(),
+        };
+        drop(process.data().spawn(scrub.run()));
+    }
+    Ok((node, meta))
 }
 
 /// Counts the requests of a node.

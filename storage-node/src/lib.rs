@@ -22,13 +22,17 @@ mod metered_disk;
 mod metrics;
 mod node;
 mod registration;
+mod reporter;
 mod rpc;
 mod scrub;
+mod tier_metrics;
 
 pub use config::{Config, Seams};
 pub use identity::{IdentityError, NodeIdentity};
 pub use meta::{MetaError, MetaKeeper, MetaService};
 pub use metered_disk::{DiskMetrics, MeteredDisk};
 pub use node::StorageNode;
+pub use reporter::Reporter;
 pub use rpc::ChunksService;
 pub use scrub::{Scrub, ScrubConfig, ScrubMetrics};
+pub use tier_metrics::TierMetrics;

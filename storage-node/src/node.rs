@@ -18,6 +18,7 @@ use crate::config::{Config, Seams};
 use crate::lane;
 use crate::metrics::Metrics;
 use crate::registration::Registration;
+use crate::reporter::Reporter;
 use crate::rpc::ChunksService;
 
 /// A storage node that has been built. Cheap to clone.
@@ -69,6 +70,17 @@ impl StorageNode {
     /// The lane, to be served beside it.
     pub fn lane(&self, guard: Guard) -> Router {
         lane::routes(Arc::clone(&self.node), guard)
+    }
+
+    /// Tells the masters what the node finds out about its own copies.
+    pub fn reporter(&self) -> Reporter {
+        let config = &self.node.config;
+        Reporter {
+            node: config.identity.node(),
+            masters: self.registrations.iter().map(|known| known.master.clone()).collect(),
+            clock: self.node.clock.clone(),
+            bound: config.call_bound,
+        }
     }
 
     /// Makes the node known to the masters and keeps it known, until it is told to stop. Call it when the service can

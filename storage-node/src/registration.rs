@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_chain::{ChunkStore, DiskReport};
+use cairn_chain::{ChunkStore, DiskReport, TierReport};
 use cairn_proto::error::refuse;
 use cairn_proto::v1::master_client::MasterClient;
-use cairn_proto::v1::{DiskStatus, HeartbeatRequest, NodeStatus, RegisterNodeRequest};
+use cairn_proto::v1::{DiskStatus, HeartbeatRequest, NodeStatus, RegisterNodeRequest, TierStatus};
 use cairn_proto::{Reason, RemoteError, convert};
 use cairn_runtime::{Clock, Drained, Entropy, PeerChannel, Phase};
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,6 +26,8 @@ use crate::metrics::Metrics;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 /// A master that asks for fewer heartbeats than this is not taken at its word.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+/// Most characters of an error in a heartbeat: within 1,024 bytes, whatever they are.
+const MAX_ERROR_CHARS: usize = 256;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -161,6 +163,7 @@ impl Registration {
             chunks: usage.chunks,
             open_writes: usage.open_writes,
             disks: self.store.disks().iter().map(disk_status).collect(),
+            tiers: self.store.tiers().iter().map(tier_status).collect(),
         }
     }
 }
@@ -177,7 +180,26 @@ fn disk_status(report: &DiskReport) -> DiskStatus {
     }
 }
 
-async fn bounded<T>(
+fn tier_status(report: &TierReport) -> TierStatus {
+    let TierReport { tier, usage, degraded, errors, last_error, waiting, .. } = report;
+    TierStatus {
+        name: tier.to_string(),
+        capacity: usage.capacity,
+        used: usage.used + usage.reserved,
+        degraded: *degraded,
+        errors: *errors,
+        last_error: last_error.as_deref().map(shortened).unwrap_or_default(),
+        waiting: *waiting,
+    }
+}
+
+/// The beginning of a text that may be too long for a heartbeat.
+fn shortened(text: &str) -> String {
+    text.chars().take(MAX_ERROR_CHARS).collect()
+}
+
+/// The answer of a call, or an error when there is none in time.
+pub(crate) async fn bounded<T>(
     clock: &Clock,
     bound: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,

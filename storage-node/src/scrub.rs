@@ -22,14 +22,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Where a scrub keeps its position.
-const FILE: &str = "scrub";
+use crate::reporter::Reporter;
+
 /// Most bytes of that file.
 const MOST_BYTES: usize = 256;
 const TITLE: &str = "cairn scrub";
 /// Chunks that are listed at a time; the position is kept after each page.
 const PAGE: usize = 256;
-/// Wait when there is nothing to read, or the store cannot say what it holds.
+/// Wait when there is nothing to read, or the store cannot say what it holds; a shorter period is one, too.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How a node scrubs.
@@ -74,10 +74,16 @@ impl ScrubMetrics {
 /// Scrubs one store.
 #[derive(Debug)]
 pub struct Scrub {
-    /// What is scrubbed.
+    /// What is read and proven: one disk, or what stands for one.
     pub store: Arc<dyn ChunkStore>,
-    /// Keeps the position.
+    /// What puts a damaged chunk aside: the same, or the chain that it is a tier of.
+    pub whole: Arc<dyn ChunkStore>,
+    /// Tells of damaged chunks.
+    pub reporter: Reporter,
+    /// Keeps the position, in a file of this name.
     pub disk: Arc<dyn Disk>,
+    /// That name.
+    pub file: String,
     /// Where the position is written.
     pub blocking: Blocking,
     /// Where chunks are hashed.
@@ -131,7 +137,7 @@ impl Scrub {
             let from = self.clock.monotonic();
             let read = self.round(position).await;
             if read == 0 {
-                self.clock.sleep(IDLE).await;
+                self.clock.sleep(IDLE.min(self.config.period)).await;
                 position = Position { begun: self.clock.wall_ms(), after: None };
                 continue;
             }
@@ -151,7 +157,7 @@ impl Scrub {
         loop {
             let list = ListChunks { after: position.after, blob: None, limit: PAGE };
             let Ok(page) = self.store.list(list).await else {
-                self.clock.sleep(IDLE).await;
+                self.clock.sleep(IDLE.min(self.config.period)).await;
                 continue;
             };
             for held in &page.chunks {
@@ -181,9 +187,12 @@ impl Scrub {
         match self.prove(held.chunk).await {
             Finding::Intact | Finding::Gone => {}
             Finding::Unread => drop(self.metrics.failed.inc()),
-            Finding::Damaged => match self.store.quarantine(held.chunk).await {
-                Ok(true) => drop(self.metrics.damaged.inc()),
-                // It was deleted, or written again.
+            Finding::Damaged => match self.whole.quarantine(held.chunk).await {
+                Ok(true) => {
+                    self.metrics.damaged.inc();
+                    self.reporter.damaged(held.chunk).await;
+                }
+                // It was deleted, written again, or mended from another tier.
                 Ok(false) => {}
                 Err(error) => {
                     self.metrics.failed.inc();
@@ -230,8 +239,8 @@ impl Scrub {
 
     /// Where an earlier run was; a new round where it cannot be told.
     async fn load(&self) -> Position {
-        let disk = Arc::clone(&self.disk);
-        let read = self.blocking.run(move || read_small(&*disk, FILE, MOST_BYTES)).await;
+        let (disk, file) = (Arc::clone(&self.disk), self.file.clone());
+        let read = self.blocking.run(move || read_small(&*disk, &file, MOST_BYTES)).await;
         let known = match read {
             Ok(Ok(bytes)) => bytes.and_then(|bytes| Position::decode(&bytes)),
             Ok(Err(error)) => {
@@ -244,9 +253,10 @@ impl Scrub {
     }
 
     async fn keep(&self, position: Position) {
-        let disk = Arc::clone(&self.disk);
+        let (disk, file) = (Arc::clone(&self.disk), self.file.clone());
         let text = position.encode();
-        let written = self.blocking.run(move || durable_write(&*disk, FILE, text.as_bytes())).await;
+        let write = move || durable_write(&*disk, &file, text.as_bytes());
+        let written = self.blocking.run(write).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(target: "cairn", %error, "keep the position of the scrub");
         }
@@ -279,6 +289,7 @@ mod tests {
     use cairn_chain::conformance::{blob, content, get_all, put};
     use cairn_chain::disk::memory::MemoryDisk;
     use cairn_chain::{FileStore, FileStoreConfig, FileStoreSeams};
+    use cairn_core::ids::NodeId;
     use cairn_runtime::{Drain, Entropy, Spawner};
 
     use super::*;
@@ -321,7 +332,15 @@ mod tests {
         fn scrub(&self, period: Duration) -> Scrub {
             Scrub {
                 store: Arc::clone(&self.store),
+                whole: Arc::clone(&self.store),
+                reporter: Reporter {
+                    node: NodeId::from_slice(&[1; 16]).expect("16 bytes"),
+                    masters: Vec::new(),
+                    clock: self.clock.clone(),
+                    bound: Duration::ZERO,
+                },
                 disk: Arc::new(self.disk.clone()),
+                file: "scrub".to_owned(),
                 blocking: Blocking::inline(),
                 hashing: Blocking::inline(),
                 clock: self.clock.clone(),

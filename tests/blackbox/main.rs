@@ -3,7 +3,7 @@
 //! ```text
 //! harness   processes, clients, reproducible content, what the catalog and the nodes hold
 //! themes    files · buckets · table · races · gateways · quota · cuts · faults · wrong_input · mutations ·
-//!           placement · start_up ·
+//!           placement · start_up · tiers ·
 //!           postgres · python · openapi · operations
 //! large     gigabytes and hundreds of faults, on request: `cargo xtask show`
 //! ```
@@ -32,4 +32,5 @@ mod quota;
 mod races;
 mod start_up;
 mod table;
+mod tiers;
 mod wrong_input;

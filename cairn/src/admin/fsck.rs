@@ -58,7 +58,6 @@ fn kind(kind: FsckKind) -> &'static str {
         FsckKind::WrongLength => "wrong length",
         FsckKind::Orphan => "orphan",
         FsckKind::Stray => "stray copy",
-        FsckKind::OtherDisk => "other disk",
         FsckKind::Unspecified => "difference",
     }
 }

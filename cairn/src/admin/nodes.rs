@@ -1,6 +1,6 @@
 //! `cairn admin nodes`.
 
-use cairn_proto::v1::{DiskStatus, ListNodesRequest, NodeInfo, NodeState};
+use cairn_proto::v1::{DiskStatus, ListNodesRequest, NodeInfo, NodeState, TierStatus};
 use serde::Serialize;
 
 use super::args::Show;
@@ -19,6 +19,17 @@ struct Disk {
 }
 
 #[derive(Serialize)]
+struct Tier<'a> {
+    tier: &'a str,
+    degraded: bool,
+    used_bytes: u64,
+    capacity_bytes: u64,
+    errors: u64,
+    last_error: &'a str,
+    waiting_chunks: u64,
+}
+
+#[derive(Serialize)]
 struct Node<'a> {
     node: String,
     state: &'static str,
@@ -28,6 +39,7 @@ struct Node<'a> {
     capacity_bytes: u64,
     chunks: u64,
     disks: Vec<Disk>,
+    tiers: Vec<Tier<'a>>,
 }
 
 fn disk(status: &DiskStatus) -> Disk {
@@ -52,17 +64,43 @@ impl Disk {
     }
 }
 
+fn tier(status: &TierStatus) -> Tier<'_> {
+    Tier {
+        tier: &status.name,
+        degraded: status.degraded,
+        used_bytes: status.used,
+        capacity_bytes: status.capacity,
+        errors: status.errors,
+        last_error: &status.last_error,
+        waiting_chunks: status.waiting,
+    }
+}
+
+impl Tier<'_> {
+    /// What is to be looked at.
+    fn state(&self) -> String {
+        match (self.degraded, self.waiting_chunks) {
+            (true, _) => format!("failing: {}", self.last_error),
+            (false, 0) => "good".to_owned(),
+            (false, waiting) => format!("{waiting} to copy"),
+        }
+    }
+}
+
 fn node(info: &NodeInfo) -> Node<'_> {
-    let status = info.status.clone().unwrap_or_default();
+    let status = info.status.as_ref();
+    let told = status.map(|status| (status.used, status.capacity, status.chunks));
+    let (used_bytes, capacity_bytes, chunks) = told.unwrap_or_default();
     Node {
         node: id(&info.node_id),
         state: state(info.state()),
         zone: &info.zone,
         address: &info.address,
-        used_bytes: status.used,
-        capacity_bytes: status.capacity,
-        chunks: status.chunks,
-        disks: status.disks.iter().map(disk).collect(),
+        used_bytes,
+        capacity_bytes,
+        chunks,
+        disks: status.map(|status| status.disks.iter().map(disk).collect()).unwrap_or_default(),
+        tiers: status.map(|status| status.tiers.iter().map(tier).collect()).unwrap_or_default(),
     }
 }
 
@@ -117,6 +155,17 @@ pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientEr
                 bytes_as(disk.used_bytes, show.bytes),
                 bytes_as(disk.capacity_bytes, show.bytes),
                 disk.chunks.to_string(),
+            ]);
+        }
+        for tier in &node.tiers {
+            table.row(vec![
+                format!("  {}", tier.tier),
+                tier.state(),
+                String::new(),
+                "tier".to_owned(),
+                bytes_as(tier.used_bytes, show.bytes),
+                bytes_as(tier.capacity_bytes, show.bytes),
+                String::new(),
             ]);
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn_chain::{
-    ChunkStore, ListChunks, ReadError, RealDisk, SegmentStore, SegmentStoreConfig,
+    ChunkStore, ListChunks, OpenError, ReadError, RealDisk, SegmentStore, SegmentStoreConfig,
     SegmentStoreSeams,
 };
 use cairn_core::digest::ChunkHasher;
@@ -55,9 +55,10 @@ async fn open(doing: &str, folder: &Path) -> Result<SegmentStore, ClientError> {
         clock: Clock::system(),
     };
     let config = SegmentStoreConfig::default();
-    SegmentStore::open(config, seams)
-        .await
-        .map_err(|error| failed(&error).advise("the node must be stopped"))
+    SegmentStore::open(config, seams).await.map_err(|error| match error {
+        OpenError::Locked => failed(&error).advise("the node must be stopped"),
+        error => failed(&error),
+    })
 }
 
 #[derive(Serialize)]

@@ -60,7 +60,6 @@ fn difference(told: Told) -> v1::FsckDifference {
         Kind::WrongLength => v1::FsckKind::WrongLength,
         Kind::Orphan => v1::FsckKind::Orphan,
         Kind::Stray => v1::FsckKind::Stray,
-        Kind::OtherDisk => v1::FsckKind::OtherDisk,
     };
     let outcome = match told.outcome {
         Outcome::Left => v1::FsckOutcome::Left,

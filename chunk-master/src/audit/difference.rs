@@ -27,8 +27,6 @@ pub(crate) enum Kind {
     Orphan,
     /// A copy on a node that the manifest of its Live blob does not name.
     Stray,
-    /// A copy lies on another disk of its node than the manifest says.
-    OtherDisk,
 }
 
 /// What would mend a difference. Judged anew in the transaction that carries it out.

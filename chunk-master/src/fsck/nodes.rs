@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a page of the inventory ─► verdicts on what it shows             orphan, stray
-//!           │             └► what the node's manifest pages name   missing, wrong length, other disk
+//!           │             └► what the node's manifest pages name   missing, wrong length
 //!           └── read again before anything is called a difference; then the catalog is asked once more
 //! ```
 //!
@@ -22,7 +22,7 @@ use crate::catalog::{
     Blob, Finding, FindingKey, Held, NodePage, NodePageKey, PAGE_CHUNKS, Page, PageKey, record,
 };
 use crate::error::CatalogError;
-use crate::nodes::{NodeView, StoredCopy};
+use crate::nodes::NodeView;
 use crate::object::report::{ReportError, report};
 use crate::sweep::orphans::{Verdict, verdicts};
 
@@ -32,7 +32,7 @@ const PAGES_PER_STEP: usize = 4;
 const PAGES_PER_LOOK: usize = 64;
 
 /// A page of an inventory.
-type Stored = BTreeMap<ChunkId, StoredCopy>;
+type Stored = BTreeMap<ChunkId, u64>;
 
 /// Why a node is not compared any further.
 enum Stop {
@@ -191,7 +191,8 @@ async fn unclaimed(
 /// A copy that a manifest names on the node.
 #[derive(Debug, Clone, Copy)]
 struct Named {
-    copy: StoredCopy,
+    /// Bytes that it is to have.
+    length: u64,
     /// It was found bad before.
     found: bool,
 }
@@ -213,14 +214,14 @@ async fn named(
         let (names, next) = walk.master.kv.view(look.clone()).await.map_err(FsckError::from)?;
         let suspects: BTreeSet<_> = names
             .iter()
-            .filter(|(chunk, named)| stored.get(chunk) != Some(&named.copy))
+            .filter(|(chunk, named)| stored.get(chunk) != Some(&named.length))
             .map(|(chunk, _)| *chunk)
             .collect();
         if !suspects.is_empty() {
             let held = again(walk, node, span.after, &suspects).await?;
             let (mut still, _) = walk.master.kv.view(look).await.map_err(FsckError::from)?;
             still.retain(|chunk, named| {
-                suspects.contains(chunk) && held.get(chunk) != Some(&named.copy)
+                suspects.contains(chunk) && held.get(chunk) != Some(&named.length)
             });
             let differences = bad(walk, node, &still, &held).await?;
             tell(walk, node, differences).await?;
@@ -267,11 +268,10 @@ fn names(
         for (index, entry) in page.chunks {
             let chunk = ChunkId::new(key.blob, index);
             let mut live = entry.copies.iter().filter(|copy| copy.state == CopyState::Live);
-            let here = live.find(|copy| copy.node == node && disks.contains(&copy.disk));
-            if let Some(here) = here.filter(|_| span.has(chunk)) {
+            let here = live.any(|copy| copy.node == node && disks.contains(&copy.disk));
+            if here && span.has(chunk) {
                 let found = record::get::<Finding>(read, &FindingKey { chunk, node })?.is_some();
-                let copy = StoredCopy { length: entry.length, disk: here.disk };
-                names.insert(chunk, Named { copy, found });
+                names.insert(chunk, Named { length: entry.length, found });
             }
         }
     }
@@ -280,42 +280,32 @@ fn names(
 }
 
 impl Named {
-    /// What a reader would find of it; `None` when it is whole, on whichever disk.
-    fn finding(&self, held: Option<&StoredCopy>) -> Option<CopyFinding> {
+    /// What a reader would find of it, which is not whole. On which of its disks a node has a chunk is its own matter: tiers
+    /// let go of chunks that a later one keeps.
+    fn finding(held: Option<&u64>) -> CopyFinding {
         match held {
-            None => Some(CopyFinding::Missing),
-            Some(held) if held.length != self.copy.length => Some(CopyFinding::Corrupt),
-            Some(_) => None,
+            None => CopyFinding::Missing,
+            Some(_) => CopyFinding::Corrupt,
         }
     }
 
     /// What is told of it.
-    fn told(&self, chunk: ChunkId, address: &str, held: Option<&StoredCopy>) -> (Kind, String) {
-        let StoredCopy { length, disk } = self.copy;
+    fn told(&self, chunk: ChunkId, address: &str, held: Option<&u64>) -> (Kind, String) {
+        let length = self.length;
         match held {
             None => (
                 Kind::MissingCopy,
                 format!("chunk {chunk} is not on {address}, which is to have {length} bytes of it"),
             ),
-            Some(held) if held.length != length => {
-                let held = held.length;
-                (
-                    Kind::WrongLength,
-                    format!("chunk {chunk} has {held} bytes on {address}, and is to have {length}"),
-                )
-            }
-            Some(held) => {
-                let held = held.disk;
-                (
-                    Kind::OtherDisk,
-                    format!("chunk {chunk} is on disk {held} of {address}, and is to be on {disk}"),
-                )
-            }
+            Some(held) => (
+                Kind::WrongLength,
+                format!("chunk {chunk} has {held} bytes on {address}, and is to have {length}"),
+            ),
         }
     }
 }
 
-/// Tells of copies that are missing, have a wrong length, or lie elsewhere; a repair records as found bad what cannot be
+/// Tells of copies that are missing or have a wrong length; a repair records as found bad what cannot be
 /// read.
 async fn bad(
     walk: &Walk<'_>,
@@ -326,9 +316,9 @@ async fn bad(
     let reports: Vec<_> = names
         .iter()
         .filter(|(_, named)| !named.found)
-        .filter_map(|(&chunk, named)| {
-            let finding = named.finding(held.get(&chunk))?;
-            Some(CopyReport { chunk, node: node.node, finding })
+        .map(|(&chunk, _)| {
+            let finding = Named::finding(held.get(&chunk));
+            CopyReport { chunk, node: node.node, finding }
         })
         .collect();
     if walk.repair && !reports.is_empty() {
@@ -341,10 +331,6 @@ async fn bad(
     let told = |(chunk, named): (&ChunkId, &Named)| {
         let (kind, what) = named.told(*chunk, &node.record.address, held.get(chunk));
         let (outcome, action) = match (named.found, walk.repair) {
-            _ if kind == Kind::OtherDisk => (
-                Outcome::Left,
-                "left: it can be read; when the disk that is named goes, it counts as lost",
-            ),
             (true, _) => (Outcome::Left, "left: recorded before, cairn admin short lists it"),
             (false, true) => (Outcome::Left, "recorded: cairn admin short lists it"),
             (false, false) => (Outcome::Would, "record it, so that cairn admin short lists it"),

@@ -3,7 +3,8 @@
 mod peers;
 mod registry;
 
-pub(crate) use peers::{Peers, StoredCopy};
+pub(crate) use peers::Peers;
 pub(crate) use registry::{
-    Directory, DiskView, Fullness, NodeView, Placed, Placement, Registry, Report, Spread, places,
+    Directory, DiskView, Fullness, NodeView, Placed, Placement, Registry, Report, Spread, TierView,
+    places,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
+use cairn_core::ids::{BlobId, ChunkId};
 use cairn_proto::v1::chunks_client::ChunksClient;
 use cairn_proto::v1::{self, DeleteChunksRequest, ListStoredChunksRequest};
 use cairn_proto::{InvalidField, MAX_MESSAGE_BYTES, RemoteError, convert};
@@ -22,13 +22,6 @@ pub(crate) enum Unreached {
     Refused(#[from] RemoteError),
     #[error("the node's answer does not fit: {0}")]
     Answer(#[from] InvalidField),
-}
-
-/// What a node has of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StoredCopy {
-    pub(crate) length: u64,
-    pub(crate) disk: DiskIncarnation,
 }
 
 /// Channels to nodes, each made when first used.
@@ -109,12 +102,12 @@ impl Peers {
         Ok(self.bounded(address, client.delete(request)).await?.deleted)
     }
 
-    /// A page of a node's inventory: chunks in order with what there is of them, and whether there is more.
+    /// A page of a node's inventory: chunks in order with their lengths, and whether there is more.
     pub(crate) async fn inventory(
         &self,
         address: &str,
         after: Option<ChunkId>,
-    ) -> Result<(Vec<(ChunkId, StoredCopy)>, bool), Unreached> {
+    ) -> Result<(Vec<(ChunkId, u64)>, bool), Unreached> {
         let mut client = self.client(address)?;
         let request = ListStoredChunksRequest {
             after: after.map(Into::into),
@@ -122,8 +115,7 @@ impl Peers {
         };
         let answer = self.bounded(address, client.list(request)).await?;
         let chunk = |stored: v1::StoredChunk| -> Result<_, InvalidField> {
-            let (length, disk) = (stored.length, convert::disk(&stored.disk)?);
-            Ok((convert::chunk_id(stored.chunk)?, StoredCopy { length, disk }))
+            Ok((convert::chunk_id(stored.chunk)?, stored.length))
         };
         let chunks = answer.chunks.into_iter().map(chunk);
         Ok((chunks.collect::<Result<_, _>>()?, answer.more))

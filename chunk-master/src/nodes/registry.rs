@@ -57,12 +57,31 @@ pub(crate) struct DiskView {
     pub(crate) failed: bool,
 }
 
+/// How a tier of a node is, as the node says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TierView {
+    pub(crate) name: String,
+    /// Bytes it may hold in all.
+    pub(crate) capacity: u64,
+    /// Bytes it holds or has promised.
+    pub(crate) used: u64,
+    /// Its last answer was a failure.
+    pub(crate) degraded: bool,
+    /// Failures since the node was started.
+    pub(crate) errors: u64,
+    /// What the last of them was.
+    pub(crate) last_error: String,
+    /// Chunks that are still to be copied to it.
+    pub(crate) waiting: u64,
+}
+
 /// What a node says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// All disks together.
     pub(crate) fullness: Fullness,
     pub(crate) disks: Vec<DiskView>,
+    pub(crate) tiers: Vec<TierView>,
 }
 
 impl Report {
@@ -81,7 +100,7 @@ impl Report {
             damaged: 0,
             failed: false,
         };
-        Self { fullness: Fullness::default(), disks: record.disks.iter().map(disk).collect() }
+        Self { disks: record.disks.iter().map(disk).collect(), ..Self::default() }
     }
 }
 

@@ -25,7 +25,7 @@ use cairn_proto::{InvalidField, WireError, convert, v1};
 use tonic::Status;
 
 use crate::catalog::{BucketKey, DeletionKey};
-use crate::nodes::{DiskView, Fullness, NodeView, Report};
+use crate::nodes::{DiskView, Fullness, NodeView, Report, TierView};
 
 /// Most chunks placed by one call.
 const MAX_PLACED: usize = 16;
@@ -124,10 +124,16 @@ fn condition(
 
 /// Most disks of a node.
 const MAX_DISKS: usize = 64;
+/// Most tiers of a node.
+const MAX_TIERS: usize = 64;
+/// Most bytes of a tier's name.
+const MAX_TIER_NAME: usize = 256;
+/// Most bytes of what a tier's last error was.
+const MAX_TIER_ERROR: usize = 1024;
 
 /// Reads how a node is.
 fn report(status: Option<v1::NodeStatus>) -> Result<Report, InvalidField> {
-    let v1::NodeStatus { capacity, used, chunks, open_writes, disks } =
+    let v1::NodeStatus { capacity, used, chunks, open_writes, disks, tiers } =
         convert::required("status", status)?;
     let named = disks.len();
     if !(1..=MAX_DISKS).contains(&named) {
@@ -141,11 +147,26 @@ fn report(status: Option<v1::NodeStatus>) -> Result<Report, InvalidField> {
     };
     let fullness = Fullness { capacity, used, chunks, open_writes };
     let disks = disks.into_iter().map(disk).collect::<Result<_, _>>()?;
-    let report = Report { fullness, disks };
+    let tiers = convert::at_most("status.tiers", MAX_TIERS, tiers)?;
+    let tiers = tiers.into_iter().map(tier).collect::<Result<_, _>>()?;
+    let report = Report { fullness, disks, tiers };
     if report.incarnations().len() < named {
         return Err(InvalidField::new("status.disks", "name each disk once"));
     }
     Ok(report)
+}
+
+fn tier(status: v1::TierStatus) -> Result<TierView, InvalidField> {
+    let v1::TierStatus { name, capacity, used, degraded, errors, last_error, waiting } = status;
+    if !(1..=MAX_TIER_NAME).contains(&name.len()) {
+        let problem = format!("a name has 1 to {MAX_TIER_NAME} bytes");
+        return Err(InvalidField::new("status.tiers.name", problem));
+    }
+    if last_error.len() > MAX_TIER_ERROR {
+        let problem = format!("send at most {MAX_TIER_ERROR} bytes");
+        return Err(InvalidField::new("status.tiers.last_error", problem));
+    }
+    Ok(TierView { name, capacity, used, degraded, errors, last_error, waiting })
 }
 
 /// Tells of a node.
@@ -157,11 +178,16 @@ pub(crate) fn node_info(view: &NodeView) -> v1::NodeInfo {
         v1::DiskStatus { disk, capacity, used, chunks, damaged, failed }
     };
     let disks = view.report.disks.iter().map(disk).collect();
+    let tier = |tier: TierView| {
+        let TierView { name, capacity, used, degraded, errors, last_error, waiting } = tier;
+        v1::TierStatus { name, capacity, used, degraded, errors, last_error, waiting }
+    };
+    let tiers = view.report.tiers.iter().cloned().map(tier).collect();
     v1::NodeInfo {
         node_id: convert::bytes(view.node.as_bytes()),
         address: view.record.address.clone(),
         zone: view.record.zone.to_string(),
         state: v1::NodeState::from(view.state).into(),
-        status: Some(v1::NodeStatus { capacity, used, chunks, open_writes, disks }),
+        status: Some(v1::NodeStatus { capacity, used, chunks, open_writes, disks, tiers }),
     }
 }

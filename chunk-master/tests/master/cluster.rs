@@ -105,6 +105,13 @@ impl Chunks for FakeNode {
         Err(Status::unimplemented("no bytes here"))
     }
 
+    async fn flush(
+        &self,
+        _: Request<v1::FlushRequest>,
+    ) -> Result<Response<v1::FlushResponse>, Status> {
+        Err(Status::unimplemented("no bytes here"))
+    }
+
     async fn copy(
         &self,
         _: Request<v1::CopyChunkRequest>,

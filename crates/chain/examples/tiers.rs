@@ -1,7 +1,10 @@
-//! Two tiers as one store: a disk that keeps the 500 MB used last, and one behind it that keeps everything.
+//! Two tiers as one store: a disk that keeps the 500 MB used last, and one behind it that keeps everything, a bucket of S3 or
+//! another folder.
 //!
 //! ```sh
 //! cargo run -p cairn-chain --features testing --example tiers
+//! AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \
+//!     cargo run -p cairn-chain --features testing --example tiers -- http://127.0.0.1:5000 my-bucket
 //! ```
 
 use std::error::Error;
@@ -11,9 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_chain::chain::{Chain, ChainConfig, ChainSeams, Journal, JournalSeams, Tier, TierConfig};
 use cairn_chain::conformance::{get_all, put};
+use cairn_chain::object_tier::{Provider, S3Config, S3Credentials};
 use cairn_chain::report::TierErrors;
 use cairn_chain::wrap::{Lru, LruConfig, LruSeams, Timeout, TimeoutConfig};
-use cairn_chain::{ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, ReadError, RealDisk};
+use cairn_chain::{
+    ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, ObjectTier, ObjectTierConfig,
+    ObjectTierSeams, ReadError, RealDisk,
+};
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 
@@ -41,14 +48,42 @@ async fn folder(path: &Path, around: &Surroundings) -> Result<Arc<dyn ChunkStore
     Ok(Arc::new(FileStore::open(FileStoreConfig::default(), seams).await?))
 }
 
-/// The place that keeps everything. Any other store goes here as well, such as one over a bucket.
-async fn remote(path: &Path, around: &Surroundings) -> Result<Arc<dyn ChunkStore>, Failure> {
-    let store = folder(path, around).await?;
+/// A bucket on a server that speaks S3, with up to a terabyte of chunks.
+pub(crate) fn bucket(endpoint: &str, name: &str, credentials: S3Credentials) -> ObjectTierConfig {
+    let bucket = S3Config {
+        name: name.to_owned(),
+        endpoint: Some(endpoint.to_owned()),
+        region: Some("us-east-1".to_owned()),
+        path_style: true,
+        allow_http: endpoint.starts_with("http:"),
+        credentials,
+        ..S3Config::default()
+    };
+    ObjectTierConfig::at(1 << 40, Provider::S3(bucket))
+}
+
+/// The place that keeps everything: the bucket, or else a folder.
+async fn remote(
+    bucket: Option<&ObjectTierConfig>,
+    path: &Path,
+    around: &Surroundings,
+) -> Result<Arc<dyn ChunkStore>, Failure> {
+    let store: Arc<dyn ChunkStore> = match bucket {
+        None => folder(path, around).await?,
+        Some(bucket) => {
+            let Surroundings { spawner, entropy, clock, .. } = around.clone();
+            let seams = ObjectTierSeams { spawner, entropy, clock };
+            Arc::new(ObjectTier::open(bucket, seams).await?)
+        }
+    };
     Ok(Arc::new(Timeout::new(store, &TimeoutConfig::default(), around.clock.clone())))
 }
 
 /// Opens the two tiers, and makes a chain of them.
-async fn open(root: &Path) -> Result<(Chain, Arc<Lru>, Arc<dyn ChunkStore>), Failure> {
+async fn open(
+    root: &Path,
+    bucket: Option<&ObjectTierConfig>,
+) -> Result<(Chain, Arc<Lru>, Arc<dyn ChunkStore>), Failure> {
     let around = Surroundings {
         blocking: Blocking::threads("disk", 2)?,
         spawner: Spawner::current(),
@@ -72,7 +107,7 @@ async fn open(root: &Path) -> Result<(Chain, Arc<Lru>, Arc<dyn ChunkStore>), Fai
     };
     let disk = folder(&root.join("disk"), &around).await?;
     let disk = Arc::new(Lru::open(disk, &LruConfig::of(500_000_000), lru).await?);
-    let remote = remote(&root.join("remote"), &around).await?;
+    let remote = remote(bucket, &root.join("remote"), &around).await?;
     let tiers = vec![
         Tier::evicting(TierConfig::named("disk"), disk.clone()),
         Tier::new(TierConfig::named("remote").behind(), remote.clone()),
@@ -92,15 +127,18 @@ async fn look(store: &dyn ChunkStore, chunk: ChunkId) -> Result<Option<Bytes>, F
     }
 }
 
-/// Plays both scenarios in the folder `root`; gives what was seen, line by line.
+/// Plays both scenarios in the folder `root`, with the bucket as the remote when there is one; gives what was seen, line by line.
 ///
 /// # Errors
 /// What went wrong first.
-pub(crate) async fn scenarios(root: &Path) -> Result<Vec<String>, Failure> {
+pub(crate) async fn scenarios(
+    root: &Path,
+    bucket: Option<&ObjectTierConfig>,
+) -> Result<Vec<String>, Failure> {
     for folder in ["disk", "remote", "journal"] {
         std::fs::create_dir_all(root.join(folder))?;
     }
-    let (chain, disk, remote) = open(root).await?;
+    let (chain, disk, remote) = open(root, bucket).await?;
     let mut seen = Vec::new();
     let k = ChunkId::new(BlobId::from_slice(&[1; 16])?, 0);
     let hi = ChunkId::new(BlobId::from_slice(&[2; 16])?, 0);
@@ -132,7 +170,12 @@ pub(crate) async fn scenarios(root: &Path) -> Result<Vec<String>, Failure> {
 #[allow(dead_code, reason = "the test that plays the scenarios has no use for it")]
 async fn main() -> Result<(), Failure> {
     let root = std::env::temp_dir().join(format!("cairn-tiers-{}", std::process::id()));
-    for line in scenarios(&root).await? {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let bucket = match &arguments[..] {
+        [endpoint, name] => Some(bucket(endpoint, name, S3Credentials::Environment)),
+        _ => None,
+    };
+    for line in scenarios(&root, bucket.as_ref()).await? {
         println!("{line}");
     }
     std::fs::remove_dir_all(&root)?;

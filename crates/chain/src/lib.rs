@@ -27,6 +27,7 @@ pub mod memory;
 pub mod object_tier;
 mod open;
 mod pins;
+pub mod plan;
 pub mod report;
 pub mod segments;
 mod settings;
@@ -52,6 +53,6 @@ pub use segments::{SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,
-    StoredChunk, Usage, WriteError,
+    StoredChunk, TierReport, Usage, WriteError,
 };
 pub use tree::TreeSeams;

@@ -40,6 +40,13 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D
         .map_err(|error| D::Error::custom(format!("`{text}` is no time such as 20 ms: {error}")))
 }
 
+/// Reads a mode of folders and files, as a text in octal such as `0750`.
+pub(crate) fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(from)?;
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| D::Error::custom(format!("`{text}` is no mode such as 0750")))
+}
+
 /// A time, read and written.
 pub(crate) mod time {
     use std::time::Duration;

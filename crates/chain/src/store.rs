@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use cairn_runtime::BlockingError;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::BoxStream;
+
+use crate::wrap::LruStats;
 
 /// Most bytes of one frame that a store hands out: 1 MiB, whole blocks.
 pub const FRAME_BYTES: usize = 1 << 20;
@@ -92,6 +95,12 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
 
     /// The disks that copies lie on, each with its life, which receipts carry. Cheap.
     fn disks(&self) -> Vec<DiskReport>;
+
+    /// The tiers of a chain, in order, those of chains within it after the tier that they are. Cheap. Nothing of a
+    /// store that has none.
+    fn tiers(&self) -> Vec<TierReport> {
+        Vec::new()
+    }
 
     /// Waits until all that was acknowledged before is wherever the store means to keep it: for a chain, also in the
     /// tiers that are written behind. Waits as long as one of those cannot be reached: the caller bounds it.
@@ -263,6 +272,29 @@ pub struct DiskReport {
     pub usage: Usage,
     /// It failed to make data durable: it is read, and takes nothing more.
     pub failed: bool,
+}
+
+/// A tier of a chain: how full it is, and what it has done since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierReport {
+    /// Its name.
+    pub tier: Arc<str>,
+    /// How full it is.
+    pub usage: Usage,
+    /// Its last answer was a failure.
+    pub degraded: bool,
+    /// Failures.
+    pub errors: u64,
+    /// What the last of them was, for an operator.
+    pub last_error: Option<Arc<str>>,
+    /// Writes that passed it by, because it is too small or full.
+    pub bypassed: u64,
+    /// Chunks that were read from it.
+    pub hits: u64,
+    /// Chunks that are still to be copied to it.
+    pub waiting: u64,
+    /// The LRU around it.
+    pub lru: Option<LruStats>,
 }
 
 /// A write was refused or failed.

@@ -13,7 +13,6 @@ mod object_tier {
     mod bucket;
     mod config;
     mod moto;
-    mod server;
 }
 
 fn chunk(index: u32) -> ChunkId {

@@ -90,6 +90,9 @@ impl ChunkSizes {
         if last > LARGE_CHUNK_BYTES {
             return Err(InvalidChunking::LargePart { parts, length, last });
         }
+        if parts > MANY_PARTS && part < LEAST_CHUNK_BYTES {
+            return Err(InvalidChunking::SmallPart { parts, length });
+        }
         // An empty file has no chunk: any size will do.
         Ok(Self { first: part.max(1), large: last.max(1), large_from: parts - 1 })
     }
@@ -148,6 +151,9 @@ impl ChunkSizes {
     }
 }
 
+/// With more equal parts than this, each has at least [`LEAST_CHUNK_BYTES`]: a small file is not a million chunks.
+const MANY_PARTS: u32 = 1000;
+
 /// How many equal parts: 1 to [`MAX_CHUNKS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts(ChunkIndex);
@@ -199,6 +205,17 @@ pub enum InvalidChunking {
         length: u64,
         /// Bytes of the last part.
         last: u64,
+    },
+    /// Very many parts of next to nothing.
+    #[error(
+        "{parts} parts of {length} bytes: with more than {MANY_PARTS} parts each has at least \
+         {LEAST_CHUNK_BYTES} bytes: use fewer parts"
+    )]
+    SmallPart {
+        /// How many parts.
+        parts: u32,
+        /// Bytes of the file.
+        length: u64,
     },
 }
 
@@ -303,6 +320,16 @@ mod tests {
         assert!(equal(7, 6 * most + 5).is_ok());
         assert!(equal(1, MAX_FILE_BYTES).is_err());
         assert!(equal(MAX_CHUNKS, MAX_FILE_BYTES).is_ok());
+    }
+
+    #[test]
+    fn a_small_file_is_not_cut_into_very_many_parts() {
+        assert!(equal(1000, 1000).is_ok());
+        let small = |parts, length| InvalidChunking::SmallPart { parts, length };
+        assert_eq!(equal(1001, 1001 * 1023), Err(small(1001, 1001 * 1023)));
+        assert!(equal(1001, 1001 * 1024).is_ok());
+        assert_eq!(equal(MAX_CHUNKS, 2_000_000), Err(small(MAX_CHUNKS, 2_000_000)));
+        assert!(equal(MAX_CHUNKS, 5).is_ok(), "fewer bytes than parts: one");
     }
 
     #[test]

@@ -291,6 +291,13 @@ impl Chunks for Node {
         Err(Status::unimplemented("the master does not ask"))
     }
 
+    async fn flush(
+        &self,
+        _: Request<v1::FlushRequest>,
+    ) -> Result<Response<v1::FlushResponse>, Status> {
+        Err(Status::unimplemented("the master does not ask"))
+    }
+
     async fn copy(
         &self,
         _: Request<v1::CopyChunkRequest>,

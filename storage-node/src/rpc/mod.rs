@@ -2,6 +2,7 @@
 
 mod copy;
 mod delete;
+mod flush;
 mod list;
 pub(crate) mod read;
 mod stat;
@@ -101,6 +102,14 @@ impl Chunks for ChunksService {
         let id = id.unwrap_or_else(|| RequestId::background("copy"));
         let copied = copy::copy(&self.node, request.into_inner(), &id).await;
         self.answer("copy", copied.map(copy_response))
+    }
+
+    async fn flush(
+        &self,
+        request: Request<v1::FlushRequest>,
+    ) -> Result<Response<v1::FlushResponse>, Status> {
+        let flushed = flush::flush(&self.node, request.into_inner()).await;
+        self.answer("flush", flushed)
     }
 }
 

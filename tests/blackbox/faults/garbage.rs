@@ -207,6 +207,10 @@ impl Chunks for Liar {
         Ok(Response::new(v1::DeleteChunksResponse { deleted: u64::MAX, more: true }))
     }
 
+    async fn flush(&self, _: Request<v1::FlushRequest>) -> Answer<v1::FlushResponse> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn copy(&self, _: Request<v1::CopyChunkRequest>) -> Answer<v1::CopyChunkResponse> {
         Err(Status::unimplemented(""))
     }

@@ -8,3 +8,4 @@ pub(crate) mod master_killed;
 pub(crate) mod master_lost;
 pub(crate) mod node_folder;
 pub(crate) mod node_killed;
+mod scrub;

@@ -16,6 +16,8 @@ pub(crate) struct PartsPlan {
     copies: usize,
     master_flags: Vec<String>,
     flags: Vec<String>,
+    /// The file of each node, with its number for `{node}`.
+    node_file: Option<String>,
     transport: &'static str,
     /// Where the catalog is; by default where the tests are told to have it.
     store: Store,
@@ -26,7 +28,8 @@ impl PartsPlan {
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
         let (master_flags, flags) = (Vec::new(), Vec::new());
         let store = Store::of_this_run();
-        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane", store }
+        let (node_file, transport) = (None, "lane");
+        Self { masters: 1, nodes, copies, master_flags, flags, node_file, transport, store }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
@@ -47,6 +50,12 @@ impl PartsPlan {
     /// An option of every service.
     pub(crate) fn flag(mut self, name: &str, value: impl Display) -> Self {
         self.flags.extend([name.to_owned(), format!("{value}")]);
+        self
+    }
+
+    /// What the file says that each node is given; its number stands for `{node}`.
+    pub(crate) fn node_file(mut self, text: &str) -> Self {
+        self.node_file = Some(text.to_owned());
         self
     }
 
@@ -131,6 +140,11 @@ async fn run_node(
         plan.transport
     ));
     arguments.extend(plan.flags.iter().cloned());
+    if let Some(text) = &plan.node_file {
+        let file = home.path().join(format!("node-{at}.toml"));
+        std::fs::write(&file, text.replace("{node}", &at.to_string())).expect("written");
+        arguments.extend(["--config".to_owned(), file.display().to_string()]);
+    }
     let process = Process::start(&format!("node {at}"), &arguments);
     *port = process.announced("node").await;
     Some(process)
@@ -257,6 +271,11 @@ impl Parts {
     /// The process of master `at`.
     pub(crate) fn master(&self, at: usize) -> &Process {
         self.masters[at].as_ref().expect("the master runs")
+    }
+
+    /// Writes what the file of every node says from its next start on.
+    pub(crate) fn describe_nodes(&mut self, text: Option<&str>) {
+        self.plan.node_file = text.map(str::to_owned);
     }
 
     pub(crate) fn kill_node(&mut self, at: usize) {

@@ -11,6 +11,10 @@ use super::scrape;
 use crate::harness::{Content, Parts, PartsPlan, Up, channel, eventually, workspace};
 
 const FILE: Content = Content::new(9, 200_000);
+/// A cache before a disk: tiers have metrics of their own.
+const TIERS: &str = "[[tier]]\nname = 'memory'\nlru = { capacity = '16 MiB' }\n\
+    store = { kind = 'memory', capacity = '64 MiB' }\n\
+    [[tier]]\nname = 'disk'\nstore = { kind = 'segments', path = '.' }\n";
 
 /// Names and types in OpenMetrics text, as series are named.
 fn exported(text: &str) -> BTreeMap<String, String> {
@@ -61,7 +65,7 @@ async fn scraped(parts: &Parts) -> String {
 
 /// Waits for the first round of the census as well.
 async fn cluster() -> (Parts, String) {
-    let parts = PartsPlan::new(2, 2).chunk_size(64 << 10).start().await;
+    let parts = PartsPlan::new(2, 2).chunk_size(64 << 10).node_file(TIERS).start().await;
     exercise(&parts).await;
     let text = eventually(60, "the census has gone round", async || {
         let text = scraped(&parts).await;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::harness::Http;
 
 /// All that `/metrics` says.
-async fn scrape(port: SocketAddr) -> String {
+pub(crate) async fn scrape(port: SocketAddr) -> String {
     let answer = Http::new(port).get("/metrics").await.expect(200);
     let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
     assert!(text.ends_with("# EOF\n"), "this is no OpenMetrics: {text}");

@@ -112,6 +112,12 @@ impl Behind {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Chunks that a tier lacks.
+    pub(super) fn waiting_for(&self, tier: usize) -> u64 {
+        let lacks = |waiting: &&Waiting| waiting.left.contains(&tier);
+        self.queue().waiting.values().filter(lacks).count() as u64
+    }
+
     pub(super) fn stats(&self) -> BehindStats {
         let queue = self.queue();
         BehindStats {

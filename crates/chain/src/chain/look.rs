@@ -7,7 +7,9 @@ use cairn_core::ids::ChunkId;
 use super::shared::Shared;
 use super::tier::OpenTier;
 use crate::report::{Fault, TierOp};
-use crate::store::{ChunkPage, ChunkStat, DiskReport, ListChunks, ReadError, StoredChunk, Usage};
+use crate::store::{
+    ChunkPage, ChunkStat, DiskReport, ListChunks, ReadError, StoredChunk, TierReport, Usage,
+};
 
 impl Shared {
     /// Durable tiers in the order in which they are believed: receipts name the last synchronous one.
@@ -65,7 +67,7 @@ pub(super) async fn list(shared: &Shared, list: ListChunks) -> Result<ChunkPage,
 
 /// See [`crate::ChunkStore::usage`].
 pub(super) fn usage(shared: &Shared) -> Usage {
-    let keeps = |tier: &&OpenTier| tier.durable && tier.sync && !tier.evicts;
+    let keeps = |tier: &&OpenTier| tier.durable && tier.sync && !tier.evicts();
     if let Some(anchor) = shared.tiers.iter().rev().find(keeps) {
         return anchor.store.usage();
     }
@@ -95,4 +97,14 @@ pub(super) fn disks(shared: &Shared) -> Vec<DiskReport> {
         }
     }
     disks
+}
+
+/// See [`crate::ChunkStore::tiers`].
+pub(super) fn tiers(shared: &Shared) -> Vec<TierReport> {
+    let mut tiers = Vec::new();
+    for (at, tier) in shared.tiers.iter().enumerate() {
+        tiers.push(tier.report(shared.waiting_for(at)));
+        tiers.extend(tier.store.tiers());
+    }
+    tiers
 }

@@ -23,7 +23,6 @@ mod copy;
 mod journal;
 mod look;
 mod open;
-mod plan;
 mod promote;
 mod read;
 mod remove;
@@ -45,13 +44,12 @@ pub use config::{
 };
 pub use journal::{Journal, JournalError, JournalSeams};
 pub use open::{ChainError, ChainSeams};
-pub use plan::{CAPACITY_FLOOR, Plan, PlanError, StorePlan, TierPlan};
 pub use promote::PromoteStats;
-pub use tier::{Opening, Tier, TierNotOpened, TierStats, open_tiers};
+pub use tier::{Opening, Tier, TierNotOpened, open_tiers};
 
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
-    ListChunks, ReadError, Usage, WriteError,
+    ListChunks, ReadError, TierReport, Usage, WriteError,
 };
 use shared::Shared;
 
@@ -66,8 +64,8 @@ pub struct Chain {
 /// What a chain has done, and what is on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainStats {
-    /// Of each tier, in order.
-    pub tiers: Vec<TierStats>,
+    /// Of each tier, in order; see [`ChunkStore::tiers`].
+    pub tiers: Vec<TierReport>,
     /// What is written behind.
     pub behind: BehindStats,
     /// What is put into the tiers before.
@@ -78,7 +76,7 @@ impl Chain {
     /// What it has done, and what is on its way.
     pub fn stats(&self) -> ChainStats {
         ChainStats {
-            tiers: self.shared.tiers.iter().map(|tier| tier.stats()).collect(),
+            tiers: look::tiers(&self.shared),
             behind: self.shared.behind_stats(),
             promote: self.shared.promoter.stats(),
         }
@@ -136,6 +134,10 @@ impl ChunkStore for Chain {
 
     fn disks(&self) -> Vec<DiskReport> {
         look::disks(&self.shared)
+    }
+
+    fn tiers(&self) -> Vec<TierReport> {
+        look::tiers(&self.shared)
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {

@@ -83,6 +83,11 @@ impl Shared {
         self.behind.as_ref().map(Behind::stats).unwrap_or_default()
     }
 
+    /// Chunks that are still to be copied to a tier.
+    pub(super) fn waiting_for(&self, tier: usize) -> u64 {
+        self.behind.as_ref().map_or(0, |behind| behind.waiting_for(tier))
+    }
+
     /// See [`crate::ChunkStore::flush`].
     pub(super) async fn flush(&self) -> Result<(), WriteError> {
         self.takes_writes()?;

@@ -1,23 +1,24 @@
 //! A tier: a store with its place in the chain.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_core::ids::ChunkId;
 use futures_util::future::BoxFuture;
 
 use super::config::{OnError, TierConfig, WriteMode};
 use crate::report::{Fault, FaultKind, TierError, TierErrors, TierOp};
-use crate::store::ChunkStore;
+use crate::store::{ChunkStore, TierReport};
+use crate::wrap::Lru;
 
 /// A store that becomes a tier.
 #[derive(Debug, Clone)]
 pub struct Tier {
     /// How it is set.
     pub config: TierConfig,
-    /// Whether it may let go of what it took, as an LRU does.
-    pub evicts: bool,
+    /// The LRU within [`Self::store`], by which the tier may let go of what it took.
+    pub lru: Option<Arc<Lru>>,
     /// The store, with whatever is wrapped around it.
     pub store: Arc<dyn ChunkStore>,
 }
@@ -25,41 +26,27 @@ pub struct Tier {
 impl Tier {
     /// A tier that keeps what it takes.
     pub fn new(config: TierConfig, store: Arc<dyn ChunkStore>) -> Self {
-        Self { config, evicts: false, store }
+        Self { config, lru: None, store }
     }
 
     /// A tier that may let go of what it took.
-    pub fn evicting(config: TierConfig, store: Arc<dyn ChunkStore>) -> Self {
-        Self { config, evicts: true, store }
+    pub fn evicting(config: TierConfig, lru: Arc<Lru>) -> Self {
+        Self { config, store: Arc::<Lru>::clone(&lru), lru: Some(lru) }
     }
-}
-
-/// What a tier has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierStats {
-    /// Its name.
-    pub tier: Arc<str>,
-    /// Failures since opening.
-    pub errors: u64,
-    /// Its last answer was a failure.
-    pub degraded: bool,
-    /// Writes that passed it by, because it is too small or full.
-    pub bypassed: u64,
-    /// Chunks that were read from it.
-    pub hits: u64,
 }
 
 /// A tier of an open chain.
 pub(super) struct OpenTier {
     pub(super) name: Arc<str>,
     pub(super) store: Arc<dyn ChunkStore>,
+    lru: Option<Arc<Lru>>,
     pub(super) sync: bool,
     pub(super) durable: bool,
-    pub(super) evicts: bool,
     pub(super) promote: bool,
     pub(super) hands_over: bool,
     channel: TierErrors,
     errors: AtomicU64,
+    last_error: Mutex<Option<Arc<str>>>,
     degraded: AtomicBool,
     bypassed: AtomicU64,
     hits: AtomicU64,
@@ -73,21 +60,27 @@ impl fmt::Debug for OpenTier {
 
 impl OpenTier {
     pub(super) fn new(tier: Tier, channel: TierErrors) -> Self {
-        let Tier { config, evicts, store } = tier;
+        let Tier { config, lru, store } = tier;
         Self {
             name: config.name.into(),
             store,
             sync: config.write == WriteMode::Sync,
             durable: config.durable,
-            evicts,
+            lru,
             promote: config.promote,
             hands_over: config.on_error == OnError::Next,
             channel,
             errors: AtomicU64::new(0),
+            last_error: Mutex::new(None),
             degraded: AtomicBool::new(false),
             bypassed: AtomicU64::new(0),
             hits: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it may let go of what it took.
+    pub(super) fn evicts(&self) -> bool {
+        self.lru.is_some()
     }
 
     /// Whether a chunk of `reserve` bytes can never be in it. A failed tier says nothing of what it could hold.
@@ -103,6 +96,7 @@ impl OpenTier {
             self.degraded.store(true, Ordering::Relaxed);
         }
         self.errors.fetch_add(1, Ordering::Relaxed);
+        *self.last_error() = Some(format!("{op}: {error}").into());
         self.channel.report(TierError { tier: Arc::clone(&self.name), op, chunk, error });
     }
 
@@ -119,13 +113,22 @@ impl OpenTier {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn stats(&self) -> TierStats {
-        TierStats {
+    fn last_error(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is, with so many chunks that are still to be copied to it.
+    pub(super) fn report(&self, waiting: u64) -> TierReport {
+        TierReport {
             tier: Arc::clone(&self.name),
-            errors: self.errors.load(Ordering::Relaxed),
+            usage: self.store.usage(),
             degraded: self.degraded.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+            last_error: self.last_error().clone(),
             bypassed: self.bypassed.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
+            waiting,
+            lru: self.lru.as_ref().map(|lru| lru.stats()),
         }
     }
 }

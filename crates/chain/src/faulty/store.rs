@@ -12,7 +12,7 @@ use super::FaultStore;
 use super::io::{DOING, FaultyWriter, before_write, faulty_reader, full};
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError, DiskReport,
-    Erased, ListChunks, ReadError, Usage, WriteError,
+    Erased, ListChunks, ReadError, TierReport, Usage, WriteError,
 };
 
 fn unread(source: io::Error) -> ReadError {
@@ -129,6 +129,10 @@ impl ChunkStore for FaultStore {
     fn disks(&self) -> Vec<DiskReport> {
         let seen = |report: DiskReport| DiskReport { usage: self.seen(report.usage), ..report };
         self.inner.disks().into_iter().map(seen).collect()
+    }
+
+    fn tiers(&self) -> Vec<TierReport> {
+        self.inner.tiers()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -91,6 +91,24 @@ pub enum Provider {
     Azure(AzureConfig),
 }
 
+impl Provider {
+    /// The bucket's address: two of one address are one bucket.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::S3(s3) => {
+                format!("s3:{}/{}", s3.endpoint.as_deref().unwrap_or_default(), s3.name)
+            }
+            Self::Gcs(gcs) => {
+                format!("gcs:{}/{}", gcs.endpoint.as_deref().unwrap_or_default(), gcs.name)
+            }
+            Self::Azure(azure) => {
+                let endpoint = azure.endpoint.as_deref().unwrap_or_default();
+                format!("azure:{endpoint}/{}/{}", azure.account, azure.name)
+            }
+        }
+    }
+}
+
 /// A bucket of S3.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

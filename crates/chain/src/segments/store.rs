@@ -7,33 +7,40 @@ use cairn_core::range::ByteRange;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
+use serde::Deserialize;
 
 use super::shared::Shared;
 use super::{checkpoint, compact, delete, open, reader, writer};
 use crate::disk::Disk;
 use crate::open::OpenError;
+use crate::settings;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
     ListChunks, MAX_CHUNK_BYTES, ReadError, Usage, WriteError,
 };
 
 /// How a [`SegmentStore`] is set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SegmentStoreConfig {
     /// Bytes that the store may use. `None`: what the file system has free when the store is opened, less
     /// [`Self::keep_free`], beside what the store holds already. A number larger than the disk is no error: writes are
     /// refused when the disk is full.
+    #[serde(deserialize_with = "settings::some_bytes")]
     pub capacity: Option<u64>,
     /// Bytes of the file system to leave free, where [`Self::capacity`] is not given; at most a twentieth of it. File
     /// systems get slow, and compaction has nowhere to write, on a disk that is full to the last byte.
+    #[serde(deserialize_with = "settings::bytes")]
     pub keep_free: u64,
     /// Bytes of a segment, at least 1 MiB. `None`: a 256th of the capacity, 16 MiB to 1 GiB. Larger ones are fewer
     /// files; smaller ones give their space back sooner.
+    #[serde(deserialize_with = "settings::some_bytes")]
     pub segment_bytes: Option<u64>,
     /// A segment is compacted when fewer than this many hundredths of it count. Higher saves space and costs writes:
     /// at 50, compaction writes at most one byte for each byte that it gives back.
     pub compact_below: u8,
     /// Bytes that compaction reads in a second. Lower is kinder to clients; too low, and a full store waits for room.
+    #[serde(deserialize_with = "settings::bytes")]
     pub compact_rate: u64,
 }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::report::{Fault, FaultKind, TierOp};
 use crate::store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport,
-    Erased, ListChunks, ReadError, Usage, WriteError,
+    Erased, ListChunks, ReadError, TierReport, Usage, WriteError,
 };
 
 /// How a call ended.
@@ -224,6 +224,10 @@ impl ChunkStore for Observed {
 
     fn disks(&self) -> Vec<DiskReport> {
         self.store.disks()
+    }
+
+    fn tiers(&self) -> Vec<TierReport> {
+        self.store.tiers()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {

@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::settings;
 use crate::store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport,
-    Erased, Frame, ListChunks, ReadError, Usage, WriteError,
+    Erased, Frame, ListChunks, ReadError, TierReport, Usage, WriteError,
 };
 
 /// How a [`Timeout`] is set.
@@ -139,6 +139,10 @@ impl ChunkStore for Timeout {
 
     fn disks(&self) -> Vec<DiskReport> {
         self.store.disks()
+    }
+
+    fn tiers(&self) -> Vec<TierReport> {
+        self.store.tiers()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {

@@ -3,19 +3,38 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_chain::conformance::{content, get, get_all, put, put_in_pieces};
-use cairn_chain::object_tier::{CannedAcl, Provider, S3Config};
+use cairn_chain::conformance::{PLENTY, content, get, get_all, put, put_in_pieces};
+use cairn_chain::object_tier::{CannedAcl, Provider, S3Config, S3Credentials};
 use cairn_chain::{
     ChunkStore, Damage, EngineOpenError, ListChunks, ObjectTier, ObjectTierConfig, ReadError,
 };
 use cairn_core::range::ByteRange;
+use cairn_test_s3::{Answer, Server};
 use futures_util::{StreamExt, stream};
 
-use super::server::{Answer, Server};
 use crate::{chunk, seams};
 
 async fn open(config: &ObjectTierConfig) -> ObjectTier {
     ObjectTier::open(config, seams(1)).await.expect("a store")
+}
+
+/// Settings for a new and empty bucket.
+async fn new_bucket(server: &Server) -> ObjectTierConfig {
+    let bucket = S3Config {
+        name: server.new_bucket().await,
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(server.endpoint()),
+        path_style: true,
+        allow_http: true,
+        credentials: S3Credentials::Static {
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned().into(),
+            session_token: None,
+        },
+        ..S3Config::default()
+    };
+    let prefix = "some/where".to_owned();
+    ObjectTierConfig { prefix, ..ObjectTierConfig::at(PLENTY, Provider::S3(bucket)) }
 }
 
 fn bucket(config: &mut ObjectTierConfig) -> &mut S3Config {
@@ -45,7 +64,7 @@ macro_rules! contract {
             #[tokio::test]
             async fn $case() {
                 let Some(server) = Server::shared().await else { return };
-                let store: Arc<dyn ChunkStore> = Arc::new(open(&server.new_bucket().await).await);
+                let store: Arc<dyn ChunkStore> = Arc::new(open(&new_bucket(server).await).await);
                 cairn_chain::conformance::$case(store).await;
             }
         )*
@@ -80,7 +99,7 @@ contract!(
 #[tokio::test]
 async fn an_object_that_is_gone_is_a_miss() {
     let Some(server) = Server::shared().await else { return };
-    let config = server.new_bucket().await;
+    let config = new_bucket(server).await;
     let store = open(&config).await;
     put(&store, chunk(0), &content(100_000, 1)).await.unwrap();
     let gone = object(server, &config, "DELETE", 0, "", b"").await;
@@ -98,7 +117,7 @@ async fn an_object_that_is_gone_is_a_miss() {
 #[tokio::test]
 async fn a_large_chunk_is_put_by_parts_and_read_by_ranges() {
     let Some(server) = Server::shared().await else { return };
-    let mut config = server.new_bucket().await;
+    let mut config = new_bucket(server).await;
     config.part_size = 5 << 20;
     let store = open(&config).await;
     let bytes = content(13_000_000, 1);
@@ -117,7 +136,7 @@ async fn a_large_chunk_is_put_by_parts_and_read_by_ranges() {
 async fn more_chunks_than_fit_a_page_are_found_again() {
     const CHUNKS: u32 = 1003;
     let Some(server) = Server::shared().await else { return };
-    let config = server.new_bucket().await;
+    let config = new_bucket(server).await;
     let store = open(&config).await;
     let disk = store.disks()[0].disk;
     let bytes = content(10, 1);
@@ -139,7 +158,7 @@ async fn more_chunks_than_fit_a_page_are_found_again() {
 #[tokio::test]
 async fn a_damaged_object_is_named_and_put_aside() {
     let Some(server) = Server::shared().await else { return };
-    let config = server.new_bucket().await;
+    let config = new_bucket(server).await;
     let store = open(&config).await;
     put(&store, chunk(0), &content(200_000, 1)).await.unwrap();
     let mut found = object(server, &config, "GET", 0, "", b"").await.body;
@@ -166,7 +185,7 @@ async fn a_canned_acl_comes_with_each_object_and_with_parts() {
         (CannedAcl::PublicReadWrite, Some("global/AllUsers")),
         (CannedAcl::AuthenticatedRead, Some("global/AuthenticatedUsers")),
     ] {
-        let mut config = server.new_bucket().await;
+        let mut config = new_bucket(server).await;
         config.part_size = 5 << 20;
         bucket(&mut config).acl = acl;
         let store = open(&config).await;
@@ -188,7 +207,7 @@ async fn a_canned_acl_comes_with_each_object_and_with_parts() {
 #[tokio::test]
 async fn objects_are_encrypted_with_the_key_that_is_named() {
     let Some(server) = Server::shared().await else { return };
-    let mut config = server.new_bucket().await;
+    let mut config = new_bucket(server).await;
     bucket(&mut config).sse_kms_key_id = Some("some-key".to_owned());
     let store = open(&config).await;
     put(&store, chunk(0), &content(1000, 1)).await.unwrap();
@@ -201,7 +220,7 @@ async fn objects_are_encrypted_with_the_key_that_is_named() {
 #[tokio::test]
 async fn a_bucket_that_is_not_there_is_said_when_the_store_opens() {
     let Some(server) = Server::shared().await else { return };
-    let mut config = server.new_bucket().await;
+    let mut config = new_bucket(server).await;
     bucket(&mut config).name = "no-such-bucket".to_owned();
     let opened = ObjectTier::open(&config, seams(1)).await;
     let refused = matches!(opened, Err(EngineOpenError::Refused { .. }));

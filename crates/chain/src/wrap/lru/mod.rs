@@ -33,7 +33,7 @@ use crate::report::TierErrors;
 use crate::settings;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
-    ListChunks, ReadError, Usage, WriteError,
+    ListChunks, ReadError, TierReport, Usage, WriteError,
 };
 use room::Room;
 
@@ -279,6 +279,10 @@ impl ChunkStore for Lru {
 
     fn disks(&self) -> Vec<DiskReport> {
         self.store.disks()
+    }
+
+    fn tiers(&self) -> Vec<TierReport> {
+        self.store.tiers()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), WriteError>> {

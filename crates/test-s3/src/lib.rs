@@ -7,6 +7,10 @@
 //! the pipe from the test closes. A missing moto is said loudly, and is a failure where `CAIRN_REQUIRE` names `moto`.
 
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "a test ends where its server does not do as it should"
+)]
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -14,9 +18,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cairn_chain::ObjectTierConfig;
-use cairn_chain::conformance::PLENTY;
-use cairn_chain::object_tier::{Provider, S3Config, S3Credentials};
 use cairn_runtime::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +34,7 @@ const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
 
 /// A running server; it ends with the process.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     port: u16,
     buckets: AtomicU32,
     _keeper: Child,
@@ -41,45 +42,38 @@ pub(crate) struct Server {
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
     /// Status line and headers, in small letters.
-    pub(crate) head: String,
-    pub(crate) body: Vec<u8>,
+    pub head: String,
+    /// What follows.
+    pub body: Vec<u8>,
 }
 
 impl Server {
     /// The server that the tests of this process share, started by the first that asks; `None`, said loudly, where moto
     /// is missing.
-    pub(crate) async fn shared() -> Option<&'static Server> {
+    pub async fn shared() -> Option<&'static Server> {
         static SHARED: OnceCell<Option<Server>> = OnceCell::const_new();
         SHARED.get_or_init(start).await.as_ref()
     }
 
-    /// Settings for a new and empty bucket.
-    pub(crate) async fn new_bucket(&self) -> ObjectTierConfig {
+    /// Where it listens.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The name of a new and empty bucket.
+    pub async fn new_bucket(&self) -> String {
         let name = format!("bucket-{}", self.buckets.fetch_add(1, Ordering::Relaxed));
         let made = self.request("PUT", &format!("/{name}"), &[], b"").await;
         assert_eq!(made.status, 200, "{made:?}");
-        let bucket = S3Config {
-            name,
-            region: Some("us-east-1".to_owned()),
-            endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
-            path_style: true,
-            allow_http: true,
-            credentials: S3Credentials::Static {
-                access_key_id: "id".to_owned(),
-                secret_access_key: "secret".to_owned().into(),
-                session_token: None,
-            },
-            ..S3Config::default()
-        };
-        let prefix = "some/where".to_owned();
-        ObjectTierConfig { prefix, ..ObjectTierConfig::at(PLENTY, Provider::S3(bucket)) }
+        name
     }
 
     /// Asks the server for something behind the store's back.
-    pub(crate) async fn request(
+    pub async fn request(
         &self,
         method: &str,
         target: &str,

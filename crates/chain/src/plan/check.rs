@@ -1,49 +1,13 @@
-//! A chain as it is described, before anything is opened: what makes no sense is refused with the reason.
+//! What makes no sense in a description is refused with the reason, before anything is opened.
 
 use std::collections::BTreeSet;
 
-use super::config::{TierConfig, WriteMode};
-use crate::wrap::{LruConfig, TimeoutConfig};
+use super::{Plan, StorePlan, TierPlan};
+use crate::chain::WriteMode;
 
 /// The least capacity that a tier of a described chain may have: 16 MiB, two chunks of the usual size. With less, nearly
 /// everything would pass it by.
 pub const CAPACITY_FLOOR: u64 = 16 << 20;
-
-/// Tiers as they are described.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// In order.
-    pub tiers: Vec<TierPlan>,
-    /// The folder of the journal, where a tier is written behind.
-    pub journal: Option<String>,
-}
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierPlan {
-    /// Its place in the chain.
-    pub tier: TierConfig,
-    /// What keeps the chunks.
-    pub store: StorePlan,
-    /// The LRU around it.
-    pub lru: Option<LruConfig>,
-    /// The bound on its calls.
-    pub timeout: Option<TimeoutConfig>,
-}
-
-/// What keeps the chunks of a tier.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StorePlan {
-    /// A store.
-    Store {
-        /// Where it is: a folder, or the address of a bucket with its prefix. None for one in memory.
-        place: Option<String>,
-        /// Bytes that it may hold, where that is set.
-        capacity: Option<u64>,
-    },
-    /// A chain within the chain.
-    Chain(Plan),
-}
 
 /// A described chain makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +26,9 @@ pub enum PlanError {
     /// No tier keeps what is answered.
     #[error("no tier is durable and written before the answer: what is acknowledged could be lost")]
     NothingDurable,
+    /// A tier whose store forgets is said to be durable.
+    #[error("tier {0} is gone with the process: it cannot be durable")]
+    Forgets(String),
     /// The last durable tier lets go of chunks.
     #[error("tier {0} is the last durable one and has an LRU: what it evicts would be gone")]
     LastEvicts(String),
@@ -97,8 +64,18 @@ pub enum PlanError {
         problem: String,
     },
     /// A tier is written behind, and nothing remembers what is to be copied.
-    #[error("tier {0} is written behind: give the chain a folder for its journal")]
+    #[error(
+        "tier {0} is written behind: name a folder with behind-journal, which remembers what is to be copied"
+    )]
     NoJournal(String),
+    /// The settings of failures on purpose make no sense.
+    #[error("tier {tier}: {problem}")]
+    Faults {
+        /// The tier.
+        tier: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 impl Plan {
@@ -106,9 +83,9 @@ impl Plan {
     ///
     /// # Errors
     /// A list that is not empty.
-    pub fn validate(&self) -> Result<(), Vec<PlanError>> {
+    pub fn check(&self) -> Result<(), Vec<PlanError>> {
         let mut problems = Vec::new();
-        self.check(&mut problems);
+        self.check_tiers(&mut problems);
         let mut places = Vec::new();
         self.places(&mut places);
         for (at, (other, place)) in places.iter().enumerate() {
@@ -122,7 +99,7 @@ impl Plan {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    fn check(&self, problems: &mut Vec<PlanError>) {
+    fn check_tiers(&self, problems: &mut Vec<PlanError>) {
         let Some(first) = self.tiers.first() else {
             problems.push(PlanError::Empty);
             return;
@@ -135,7 +112,7 @@ impl Plan {
             if !names.insert(&plan.tier.name) {
                 problems.push(PlanError::SameName(plan.tier.name.clone()));
             }
-            plan.check(self.journal.is_some(), problems);
+            plan.check(self.behind_journal.is_some(), problems);
         }
         let sync = |plan: &&TierPlan| plan.tier.durable && plan.tier.write == WriteMode::Sync;
         if !self.tiers.iter().any(|plan| sync(&plan)) {
@@ -146,17 +123,29 @@ impl Plan {
         problems.extend(last.map(|plan| PlanError::LastEvicts(plan.tier.name.clone())));
     }
 
-    fn places(&self, places: &mut Vec<(String, String)>) {
-        for plan in &self.tiers {
-            match &plan.store {
-                StorePlan::Store { place: Some(place), .. } => {
-                    places.push((plan.tier.name.clone(), normal(place)));
-                }
-                StorePlan::Store { place: None, .. } => {}
-                StorePlan::Chain(chain) => chain.places(places),
+    /// Where durable tiers keep chunks: their names, and a folder, a file, or a bucket with its prefix.
+    pub fn durable_places(&self) -> Vec<(String, String)> {
+        let mut places = Vec::new();
+        for plan in self.tiers.iter().filter(|plan| plan.tier.durable) {
+            let place = plan.store.place().map(|place| normal(&place));
+            places.extend(place.map(|place| (plan.tier.name.clone(), place)));
+            if let StorePlan::Chain(chain) = &plan.store {
+                places.extend(chain.durable_places());
             }
         }
-        places.extend(self.journal.iter().map(|place| ("journal".to_owned(), normal(place))));
+        places
+    }
+
+    fn places(&self, places: &mut Vec<(String, String)>) {
+        for plan in &self.tiers {
+            if let StorePlan::Chain(chain) = &plan.store {
+                chain.places(places);
+            }
+            let place = plan.store.place().map(|place| normal(&place));
+            places.extend(place.map(|place| (plan.tier.name.clone(), place)));
+        }
+        let journal = self.behind_journal.iter().map(|path| normal(&path.display().to_string()));
+        places.extend(journal.map(|place| ("behind-journal".to_owned(), place)));
     }
 }
 
@@ -171,11 +160,16 @@ impl TierPlan {
                 problems.push(PlanError::CacheBehind(name()));
             }
         }
-        let mut capacities: Vec<u64> = Vec::new();
-        match &self.store {
-            StorePlan::Store { capacity, .. } => capacities.extend(capacity),
-            StorePlan::Chain(chain) => chain.check(problems),
+        if self.tier.durable && self.store.is_volatile() {
+            problems.push(PlanError::Forgets(name()));
         }
+        if let StorePlan::Chain(chain) = &self.store {
+            chain.check_tiers(problems);
+        }
+        if let Some(problem) = self.faults.as_ref().and_then(|faults| faults.check().err()) {
+            problems.push(PlanError::Faults { tier: name(), problem: problem.to_string() });
+        }
+        let mut capacities: Vec<u64> = self.store.capacity().into_iter().collect();
         if let Some(lru) = &self.lru {
             capacities.push(lru.capacity);
             let problem = lru.check().err().map(|error| error.to_string());
@@ -183,6 +177,36 @@ impl TierPlan {
         }
         let small = capacities.into_iter().filter(|capacity| *capacity < CAPACITY_FLOOR);
         problems.extend(small.map(|capacity| PlanError::TooSmall { tier: name(), capacity }));
+    }
+}
+
+impl StorePlan {
+    /// Where it is: a folder, a file, or a bucket with its prefix.
+    fn place(&self) -> Option<String> {
+        let path = match self {
+            Self::Files(files) => &files.path,
+            Self::Segments(segments) => &segments.path,
+            Self::BTree(tree) => &tree.path,
+            Self::Lsm(log) => &log.path,
+            Self::Bucket(bucket) => {
+                return Some(format!("{}/{}", bucket.bucket.address(), bucket.prefix));
+            }
+            Self::Memory(_) | Self::Nothing | Self::Chain(_) => return None,
+        };
+        Some(path.display().to_string())
+    }
+
+    /// Bytes that it may hold, where that is set.
+    fn capacity(&self) -> Option<u64> {
+        match self {
+            Self::Memory(memory) => Some(memory.capacity),
+            Self::Files(files) => files.config.capacity,
+            Self::Segments(segments) => segments.config.capacity,
+            Self::BTree(tree) => tree.capacity,
+            Self::Lsm(log) => log.capacity,
+            Self::Bucket(bucket) => Some(bucket.capacity),
+            Self::Nothing | Self::Chain(_) => None,
+        }
     }
 }
 
@@ -205,10 +229,28 @@ fn overlap(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::TierConfig;
+    use crate::memory::MemoryStoreConfig;
+    use crate::plan::SegmentsPlan;
+    use crate::segments::SegmentStoreConfig;
+    use crate::wrap::LruConfig;
+
+    fn segments(place: &str, capacity: Option<u64>) -> StorePlan {
+        let config = SegmentStoreConfig { capacity, ..SegmentStoreConfig::default() };
+        StorePlan::Segments(SegmentsPlan { path: place.into(), config })
+    }
 
     fn tier(tier: TierConfig, place: &str) -> TierPlan {
-        let store = StorePlan::Store { place: Some(place.to_owned()), capacity: None };
-        TierPlan { tier, store, lru: None, timeout: None }
+        TierPlan {
+            tier,
+            store: segments(place, None),
+            lru: None,
+            timeout: None,
+            metered: true,
+            traced: false,
+            scrub: true,
+            faults: None,
+        }
     }
 
     fn in_lru(plan: TierPlan, capacity: u64) -> TierPlan {
@@ -216,11 +258,11 @@ mod tests {
     }
 
     fn plan(tiers: Vec<TierPlan>) -> Plan {
-        Plan { tiers, journal: Some("/var/journal".to_owned()) }
+        Plan { tiers, behind_journal: Some("/var/journal".into()), ..Plan::default() }
     }
 
     fn problems(tiers: Vec<TierPlan>) -> Vec<PlanError> {
-        plan(tiers).validate().err().unwrap_or_default()
+        plan(tiers).check().err().unwrap_or_default()
     }
 
     fn disk() -> TierPlan {
@@ -228,7 +270,7 @@ mod tests {
     }
 
     fn bucket() -> TierPlan {
-        tier(TierConfig::named("bucket").behind(), "s3://bucket/cairn")
+        tier(TierConfig::named("bucket").behind(), "/far/bucket")
     }
 
     #[test]
@@ -239,7 +281,7 @@ mod tests {
     #[test]
     fn an_empty_chain_is_refused_also_within_another() {
         assert_eq!(problems(vec![]), [PlanError::Empty]);
-        let inner = TierPlan { store: StorePlan::Chain(Plan::default()), ..disk() };
+        let inner = TierPlan { store: StorePlan::Chain(Box::default()), ..disk() };
         assert_eq!(problems(vec![inner]), [PlanError::Empty]);
     }
 
@@ -247,8 +289,11 @@ mod tests {
     fn an_lru_around_the_last_durable_tier_is_refused() {
         let evicts = |name: &str| PlanError::LastEvicts(name.to_owned());
         assert_eq!(problems(vec![in_lru(disk(), 500 << 20)]), [evicts("disk")]);
-        let inner = Plan { journal: Some("/var/inner".to_owned()), ..plan(vec![disk(), bucket()]) };
-        let whole = TierPlan { store: StorePlan::Chain(inner), ..disk() };
+        let inner = Plan {
+            behind_journal: Some("/var/inner".into()),
+            ..plan(vec![disk(), tier(TierConfig::named("bucket").behind(), "/far/inner")])
+        };
+        let whole = TierPlan { store: StorePlan::Chain(Box::new(inner)), ..disk() };
         assert_eq!(problems(vec![in_lru(whole, 500 << 20)]), [evicts("disk")]);
         let cache = tier(TierConfig::named("cache").cache(), "/var/cache");
         assert_eq!(problems(vec![disk(), in_lru(cache, 500 << 20)]), []);
@@ -266,7 +311,7 @@ mod tests {
         ] {
             let tiers =
                 vec![tier(TierConfig::named("one"), one), tier(TierConfig::named("other"), other)];
-            let found = Plan { tiers, journal: None }.validate();
+            let found = Plan { tiers, ..Plan::default() }.check();
             let found = found.expect_err("the same place");
             assert!(matches!(found[..], [PlanError::SamePlace { .. }]), "{one} {other}: {found:?}");
         }
@@ -284,8 +329,8 @@ mod tests {
         assert_eq!(problems(vec![bucket(), disk()]), [PlanError::FirstBehind(name.clone())]);
         let cache = tier(TierConfig::named("cache").cache(), "/var/cache");
         assert_eq!(problems(vec![cache, bucket()]), [PlanError::NothingDurable]);
-        let unremembered = Plan { tiers: vec![disk(), bucket()], journal: None };
-        assert_eq!(unremembered.validate(), Err(vec![PlanError::NoJournal(name)]));
+        let unremembered = Plan { tiers: vec![disk(), bucket()], ..Plan::default() };
+        assert_eq!(unremembered.check(), Err(vec![PlanError::NoJournal(name)]));
     }
 
     #[test]
@@ -297,8 +342,32 @@ mod tests {
             matches!(tiny[..], [PlanError::Lru { .. }, PlanError::TooSmall { .. }]),
             "{tiny:?}"
         );
-        let place = Some("/var/disk".to_owned());
-        let store = StorePlan::Store { place, capacity: Some(CAPACITY_FLOOR - 1) };
+        let store = segments("/var/disk", Some(CAPACITY_FLOOR - 1));
         assert_eq!(problems(vec![TierPlan { store, ..disk() }]), [small(CAPACITY_FLOOR - 1)]);
+    }
+
+    #[test]
+    fn memory_is_no_durable_tier() {
+        let store = StorePlan::Memory(MemoryStoreConfig { capacity: 64 << 20 });
+        let said = TierPlan { store: store.clone(), ..disk() };
+        assert_eq!(problems(vec![said, bucket()]), [PlanError::Forgets("disk".to_owned())]);
+        let cache = TierPlan { store, ..tier(TierConfig::named("cache").cache(), "/") };
+        assert_eq!(problems(vec![cache.clone()]), [PlanError::NothingDurable]);
+        assert_eq!(problems(vec![cache, disk()]), []);
+    }
+
+    #[test]
+    fn two_tiers_in_one_bucket_under_one_prefix_are_refused() {
+        let bucket = |name: &str, prefix: &str| {
+            let text = format!(
+                "name = '{name}'
+                 store = {{ kind = 'bucket', capacity = '1 TiB', prefix = '{prefix}',
+                            bucket = {{ provider = 's3', name = 'b' }} }}"
+            );
+            toml::from_str::<TierPlan>(&text).expect("a tier")
+        };
+        let found = problems(vec![disk(), bucket("one", "x"), bucket("other", "x/y")]);
+        assert!(matches!(found[..], [PlanError::SamePlace { .. }]), "{found:?}");
+        assert_eq!(problems(vec![disk(), bucket("one", "x"), bucket("other", "y")]), []);
     }
 }

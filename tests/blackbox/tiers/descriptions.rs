@@ -1,0 +1,76 @@
+//! Descriptions that make no sense, or that would lose sight of chunks, are refused with the reason.
+
+use std::path::Path;
+
+use super::{files, put_all, two_nodes};
+use crate::harness::Process;
+
+/// How a node that is started with this description ends.
+async fn refused(data: &Path, tiers: Option<&str>) -> (Option<i32>, String) {
+    let data_flag = data.display().to_string();
+    let mut arguments = vec!["node", "--open", "--data", &data_flag, "--listen", "127.0.0.1:0"];
+    let file = data.with_extension("toml").display().to_string();
+    if let Some(tiers) = tiers {
+        std::fs::write(&file, tiers).expect("written");
+        arguments.extend(["--config", &file]);
+    }
+    let (code, _, complaint) = Process::run(&arguments).await;
+    (code, complaint)
+}
+
+#[tokio::test]
+async fn a_description_that_makes_no_sense_is_refused_before_anything_is_made() {
+    let home = tempfile::tempdir().expect("a folder");
+    let disk = |name: &str, path: &str| {
+        format!("[[tier]]\nname = '{name}'\nstore = {{ kind = 'segments', path = '{path}' }}\n")
+    };
+    let behind =
+        "[[tier]]\nname = 'far'\nwrite = 'behind'\nstore = { kind = 'files', path = 'far' }\n";
+    let lru = "lru = { capacity = '1 GiB' }\n";
+    for (tiers, reason) in [
+        ("tier = []\n".to_owned(), "no tier"),
+        (disk("a", "a") + lru, "last durable one and has an LRU"),
+        (disk("a", "x") + &disk("b", "./x"), "the same place"),
+        (disk("a", "x") + &disk("b", "x/y"), "one within the other"),
+        (disk("a", "a") + &disk("a", "b"), "two tiers are called a"),
+        (disk("a", "a") + behind, "behind-journal"),
+        (behind.to_owned(), "comes first and is written behind"),
+        ("[[tier]]\nname = 'm'\nstore = { kind = 'memory', capacity = '64 MiB' }\n".to_owned(), "durable"),
+        ("[[tier]]\nname = 'm'\ndurable = true\nstore = { kind = 'memory', capacity = '64 MiB' }\n".to_owned(), "gone with the process"),
+        (disk("a", "a") + "lur = 1\n", "unknown field `lur`"),
+        ("[[tier]]\nname = 'a'\nstore = { kind = 'tape' }\n".to_owned(), "unknown variant `tape`"),
+    ] {
+        let data = home.path().join("node");
+        let (code, complaint) = refused(&data, Some(&tiers)).await;
+        assert!(code.is_some_and(|code| code != 0), "{tiers}: {complaint}");
+        assert!(complaint.contains(reason), "{tiers}: {complaint}");
+        for made in ["a", "x", "far", "store"] {
+            assert!(!data.join(made).exists(), "{tiers}: {made} was made");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_with_chunks_that_is_not_described_any_more_is_missed() {
+    let disk = |path: &str| {
+        format!("[[tier]]\nname = 'disk'\nstore = {{ kind = 'segments', path = '{path}' }}\n")
+    };
+    let mut parts = two_nodes(&disk("disk")).await;
+    put_all(&parts, &files(&[1000])).await;
+    parts.kill_node(0);
+    let folder = parts.node_folder(0);
+    let (code, complaint) = refused(&folder, None).await;
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("keeps chunks in tiers (disk)"), "{complaint}");
+    let (code, complaint) = refused(&folder, Some(&disk("elsewhere"))).await;
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("tier disk kept chunks"), "{complaint}");
+
+    let home = tempfile::tempdir().expect("a folder");
+    let other = home.path().join("node");
+    std::fs::create_dir_all(&other).expect("made");
+    std::fs::write(other.join("store"), "whatever").expect("written");
+    let (code, complaint) = refused(&other, Some(&disk("disk"))).await;
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("has chunks, and is no tier"), "{complaint}");
+}
