@@ -98,7 +98,7 @@ async fn files_come_back_from_a_bucket_behind_a_disk_that_lets_go_of_them() {
     let tiers = format!(
         "behind-journal = 'behind'\n\
          [[tier]]\nname = 'disk'\nstore = {{ kind = 'segments', path = 'disk' }}\n\
-         lru = {{ capacity = '16 MiB' }}\n\
+         lru = {{ capacity = '16 MiB', wait = '60s' }}\n\
          [[tier]]\nname = 'bucket'\nwrite = 'behind'\n{}",
         bucket(server, "keys = 'hashed',").await
     );
