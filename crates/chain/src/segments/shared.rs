@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cairn_core::ids::{ChunkId, DiskIncarnation};
 use cairn_runtime::{Clock, Entropy, Spawner};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::commit::Lane;
 use super::files::{OpenFiles, SEGMENTS, segment_file};
@@ -105,6 +106,8 @@ pub(super) struct Shared {
     entropy: Entropy,
     /// There may be something to compact or to write to the index file, or the store is closed.
     pub(super) upkeep: Arc<Notify>,
+    /// Nobody needs the store any more: what can be left undone is.
+    pub(super) closing: CancellationToken,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
@@ -154,6 +157,7 @@ impl Shared {
             clock: parts.clock,
             entropy: parts.entropy,
             upkeep: Arc::new(Notify::new()),
+            closing: CancellationToken::new(),
             lock: Mutex::new(Some(parts.lock)),
         };
         shared.account();

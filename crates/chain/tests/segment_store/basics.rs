@@ -1,11 +1,15 @@
 //! What a segment store does beside the contract: it opens as it was closed, packs, and gives space back.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use cairn_chain::conformance::{blob, content, get_all, put};
 use cairn_chain::disk::memory::{Loss, MemoryDisk};
-use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, StoredChunk};
+use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, SegmentStoreConfig, StoredChunk};
 use cairn_core::ids::ChunkId;
+use cairn_runtime::{Blocking, Clock};
 
-use crate::{open_folder, open_memory};
+use crate::{config, open, open_folder, open_memory};
 
 const SMALL: usize = 10_000;
 const LARGE: usize = 700_000;
@@ -160,5 +164,29 @@ async fn a_missing_segment_is_missing_chunks_and_nothing_else() {
         let gone = get_all(&*store, chunk(1)).await;
         assert!(matches!(gone, Err(ReadError::NotFound { .. })), "{gone:?}");
         disk.remove_file("index");
+    }
+}
+
+/// At its rate it would take weeks. The clock of this test moves when everybody waits for it.
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_for_compaction() {
+    let (disk, clock) = (MemoryDisk::new(1 << 28), Clock::system());
+    let slow = SegmentStoreConfig { compact_rate: 1, ..config(None) };
+    let store = open(Arc::new(disk.clone()), Blocking::inline(), slow).await.expect("a store");
+    for index in 0..12 {
+        put(&*store, chunk(index), &content(LARGE / 3, 1)).await.unwrap();
+    }
+    let segments = || disk.files().into_iter().filter(|file| file.starts_with("segments/"));
+    let before: Vec<_> = segments().collect();
+    store.delete(vec![chunk(0), chunk(1), chunk(2)]).await.unwrap();
+    while segments().count() == before.len() {
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    assert_eq!(clock.monotonic(), Duration::ZERO, "closing waited");
+    assert_eq!(segments().collect::<Vec<_>>(), before, "the copy is gone, and nothing else");
+    let store = open_memory(&disk).await;
+    for index in 3..12 {
+        get_all(&*store, chunk(index)).await.expect("it is where it was");
     }
 }
