@@ -66,6 +66,10 @@ pub(super) async fn prove(shared: &Arc<Shared>, chunk: ChunkId) -> Result<Descri
 }
 
 async fn open(shared: &Arc<Shared>, chunk: ChunkId) -> Result<OpenRecord, ReadError> {
+    // Told without waiting for the disk: of several disks, those that lack a chunk are asked as well.
+    if shared.served(chunk).is_none() {
+        return Err(ReadError::NotFound { chunk });
+    }
     let job = {
         let shared = Arc::clone(shared);
         move || shared.open_chunk(chunk)

@@ -8,6 +8,7 @@ use cairn_chain::disk::memory::{Loss, MemoryDisk};
 use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, SegmentStoreConfig, StoredChunk};
 use cairn_core::ids::ChunkId;
 use cairn_runtime::{Blocking, Clock};
+use futures_util::FutureExt;
 
 use crate::{config, open, open_folder, open_memory};
 
@@ -189,4 +190,20 @@ async fn closing_does_not_wait_for_compaction() {
     for index in 3..12 {
         get_all(&*store, chunk(index)).await.expect("it is where it was");
     }
+}
+
+/// Several disks of a node are asked for a chunk that one of them has.
+#[tokio::test]
+async fn that_a_chunk_is_absent_is_told_while_the_disk_is_busy() {
+    let blocking = Blocking::threads("disk", 1).expect("a thread");
+    let disk = Arc::new(MemoryDisk::new(1 << 28));
+    let store = open(disk, blocking.clone(), config(None)).await.expect("a store");
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    let work = async move { blocking.run(move || busy.recv()).await };
+    let mut work = Box::pin(work);
+    assert!(work.as_mut().now_or_never().is_none(), "the only thread is busy");
+    let stat = store.stat(chunk(0)).now_or_never().expect("an answer at once");
+    assert!(matches!(stat, Err(ReadError::NotFound { .. })), "{stat:?}");
+    drop(free);
+    work.await.expect("a thread").expect_err("nobody sends");
 }
