@@ -17,6 +17,7 @@ pub mod btree;
 pub mod chain;
 mod checks;
 pub mod disk;
+pub mod disk_set;
 mod engine;
 mod facts;
 pub mod faulty;

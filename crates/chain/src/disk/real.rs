@@ -49,6 +49,18 @@ impl RealDisk {
         Ok(Self { root, mode })
     }
 
+    /// The folder at `root`, which is not made. Folders and files that are made in it are for the owner alone.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is none, or what the system says, e.g. that `root` is a file.
+    pub fn existing(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        match fs::metadata(&root)?.is_dir() {
+            true => Ok(Self { root, mode: Self::MODE }),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
     /// Where the folder is.
     pub fn root(&self) -> &Path {
         &self.root

@@ -13,7 +13,7 @@
 //! has been written to another one meanwhile: then there are two copies until the chunk is deleted, and the disk that comes first answers.
 //!
 //! A disk is a store that knows in memory what it holds, as a [`SegmentStore`](crate::SegmentStore) does: one that hangs or fails is then
-//! not in the way of chunks on the others.
+//! not in the way of chunks on the others. Which disks a node has is kept by [`crate::disk_set`].
 
 mod choice;
 mod look;
@@ -22,7 +22,7 @@ mod remove;
 mod write;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_core::range::ByteRange;
@@ -30,6 +30,7 @@ use cairn_runtime::{Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
+use crate::disk::DiskLock;
 use crate::store::{
     ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, DeleteError, DiskReport, Erased,
     ListChunks, ReadError, Usage, WriteError,
@@ -59,6 +60,8 @@ pub struct Spread {
     turns: Arc<Turns>,
     open: Arc<OpenWrites>,
     seams: SpreadSeams,
+    /// Keeps other processes from the set of disks.
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
 impl Spread {
@@ -79,7 +82,13 @@ impl Spread {
             turns: Arc::default(),
             open: Arc::default(),
             seams,
+            lock: Mutex::default(),
         })
+    }
+
+    /// The same, with a lock that is held until the store is closed.
+    pub(crate) fn locked(self, lock: Box<dyn DiskLock>) -> Self {
+        Self { lock: Mutex::new(Some(lock)), ..self }
     }
 }
 
@@ -138,6 +147,8 @@ impl ChunkStore for Spread {
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             future::join_all(self.members.iter().map(|member| close(member))).await;
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(lock);
         }
         .boxed()
     }
