@@ -32,6 +32,8 @@ fn bytes() -> Bytes {
 #[derive(Debug, Clone)]
 struct Slot {
     disk: Arc<Mutex<Option<MemoryDisk>>>,
+    /// What is in the place once it has been looked at.
+    next: Arc<Mutex<Option<MemoryDisk>>>,
     blocking: Blocking,
     entropy: Entropy,
 }
@@ -57,6 +59,9 @@ impl Bay for Slot {
 
     fn find(&self) -> io::Result<Arc<dyn Disk>> {
         let disk = self.content().clone();
+        if let Some(next) = self.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.put_in(Some(next));
+        }
         disk.map(|disk| Arc::new(disk) as Arc<dyn Disk>).ok_or(ErrorKind::NotFound.into())
     }
 
@@ -110,7 +115,7 @@ impl Node {
 
     fn slot(&mut self, name: &'static str) -> &Slot {
         let (blocking, entropy) = (Blocking::inline(), self.entropy.clone());
-        let new = || Slot { disk: Arc::default(), blocking, entropy };
+        let new = || Slot { disk: Arc::default(), next: Arc::default(), blocking, entropy };
         self.slots.entry(name).or_insert_with(new)
     }
 
@@ -230,6 +235,18 @@ async fn a_disk_that_is_gone_is_left_out_and_its_place_is_not_touched() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_goes_after_it_was_looked_at_is_left_out() {
+    let mut node = Node::new(1);
+    let held = node.filled(&["a", "b"]).await;
+    let mount_point = MemoryDisk::new(DISK_BYTES);
+    *node.slot("b").next.lock().unwrap() = Some(mount_point.clone());
+    let opened = node.start(&["a", "b"]).await.expect("one is there");
+    assert_eq!(left_out(&opened), [Path::new("/mnt/b")]);
+    assert_eq!(mount_point.files(), [""; 0], "it was not made a disk");
+    assert!(is_held(&opened.store, held["a"]).await);
+}
+
 /// The clock of this test moves when everybody waits for it.
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_does_not_answer_is_left_out() {
@@ -256,8 +273,8 @@ async fn a_disk_whose_store_does_not_open_is_left_out() {
     opened.store.close().await;
     node.slot("b").disk().edit("store", |bytes| bytes[40] ^= 1);
     let disk = node.slot("b").disk();
-    // What the rule looks at can be read; the segments cannot.
-    disk.fail(DiskOp::Read, 3, ErrorKind::Other);
+    // The store's identity can be read, twice; the segments cannot.
+    disk.fail(DiskOp::Read, 5, ErrorKind::Other);
     let opened = node.start(&["a", "b"]).await.expect("one is there");
     assert_eq!(left_out(&opened), [Path::new("/mnt/b")]);
     assert!(is_held(&opened.store, held["a"]).await);

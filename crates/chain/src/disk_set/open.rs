@@ -231,12 +231,22 @@ async fn open(
     let found = Arc::clone(bay);
     let folder = move || match new {
         Some(node) => made(&*found, node),
-        None => found.find().map_err(failed("find the folder")),
+        None => found_again(&*found, disk),
     };
     let folder = bay.blocking().run(folder).await??;
     let store = bay.open(folder).await?;
     let named = store.disks().first().map(|report| report.disk);
     Ok((disk.or(named).ok_or(OpenError::IdentityMissing)?, store))
+}
+
+/// The folder of a disk of the node. It was there, but others were waited for since: a store that opens in an empty folder would
+/// make a new disk of it.
+fn found_again(bay: &dyn Bay, disk: Option<DiskIncarnation>) -> Result<Arc<dyn Disk>, OpenError> {
+    let folder = bay.find().map_err(failed("find the folder"))?;
+    match found_in(&*folder) {
+        Found::Store { disk: found, .. } if Some(found) == disk => Ok(folder),
+        _ => Err(failed("find the disk again")(io::ErrorKind::NotFound.into())),
+    }
 }
 
 /// The folder of a disk that is added. It has its owner before it is a disk: after a crash in between it is known as ours.

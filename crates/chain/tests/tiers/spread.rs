@@ -368,6 +368,67 @@ async fn a_damaged_chunk_is_put_aside_on_its_disk_and_can_be_written_again() {
     assert!(get_all(&*node.spread, damaged).await.expect("read") == bytes(1000));
 }
 
+/// Chunks and contents of the random workloads.
+const CHUNKS: u64 = 6;
+const CONTENTS: u64 = 2;
+
+/// Up to three writers of one chunk at once, some of whom go away at the end. Gives the content that was acknowledged, if any.
+async fn race(node: &Node, entropy: &Entropy, chunk: ChunkId) -> Option<u8> {
+    let mut writers = Vec::new();
+    for _ in 0..=entropy.below(3) {
+        let (seed, leaves) = (entropy.below(CONTENTS) as u8, entropy.below(4) == 0);
+        let spread = Arc::clone(&node.spread);
+        writers.push(async move {
+            let bytes = content(300_000, seed);
+            let mut writer = spread.begin(chunk, 300_000).await.ok()?;
+            let end = send(&mut *writer, chunk, &bytes, 100_000).await.ok()?;
+            let finish = writer.finish(end);
+            if leaves {
+                return None;
+            }
+            finish.await.ok().map(|_| seed)
+        });
+    }
+    let done = futures_util::future::join_all(writers).await;
+    let mut acknowledged = done.into_iter().flatten();
+    let first = acknowledged.next()?;
+    assert!(acknowledged.all(|other| other == first), "two contents of {chunk} were taken");
+    Some(first)
+}
+
+#[tokio::test]
+async fn whatever_fails_a_chunk_is_on_one_disk_and_what_was_acknowledged_is_there() {
+    let (mut stored, mut refused) = (0, 0);
+    for seed in 1..=60 {
+        let entropy = Entropy::seeded(seed);
+        let node = node(&[3 << 20, 5 << 20, 4 << 20]).await;
+        for step in 0..60 {
+            let chunk = chunk(entropy.below(CHUNKS) as u32);
+            let disk = &node.disks[entropy.below(3) as usize];
+            match entropy.below(8) {
+                0 => disk.fail(DiskOp::Write, entropy.below(4), ErrorKind::Other),
+                1 if entropy.below(20) == 0 => disk.fail(DiskOp::Sync, 0, ErrorKind::Other),
+                1 | 2 => drop(node.spread.delete(vec![chunk]).await),
+                _ => {
+                    let taken = race(&node, &entropy, chunk).await;
+                    while node.spread.usage().open_writes > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    if let Some(taken) = taken {
+                        let read = get_all(&*node.spread, chunk).await.expect("acknowledged");
+                        assert!(read == content(300_000, taken), "seed {seed}, step {step}");
+                    }
+                    let counted = if taken.is_some() { &mut stored } else { &mut refused };
+                    *counted += 1;
+                }
+            }
+            let holders = node.holders(chunk).await;
+            assert!(holders.len() < 2, "seed {seed}, step {step}: {chunk} on {holders:?}");
+        }
+    }
+    assert!(stored > 500 && refused > 100, "{stored} stored, {refused} refused");
+}
+
 #[tokio::test]
 async fn closing_closes_every_disk_whatever_panics() {
     let node = node(&[PLENTY; 3]).await;
