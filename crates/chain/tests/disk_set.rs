@@ -239,12 +239,18 @@ async fn a_disk_that_is_gone_is_left_out_and_its_place_is_not_touched() {
 async fn a_disk_that_goes_after_it_was_looked_at_is_left_out() {
     let mut node = Node::new(1);
     let held = node.filled(&["a", "b"]).await;
-    let mount_point = MemoryDisk::new(DISK_BYTES);
+    let (disk, mount_point) = (node.slot("b").disk(), MemoryDisk::new(DISK_BYTES));
     *node.slot("b").next.lock().unwrap() = Some(mount_point.clone());
     let opened = node.start(&["a", "b"]).await.expect("one is there");
     assert_eq!(left_out(&opened), [Path::new("/mnt/b")]);
-    assert_eq!(mount_point.files(), [""; 0], "it was not made a disk");
     assert!(is_held(&opened.store, held["a"]).await);
+    opened.store.close().await;
+    node.slot("b").put_in(Some(disk));
+    *node.slot("b").next.lock().unwrap() = Some(mount_point.clone());
+    assert!(node.folder.remove_file("disks"));
+    let refused = node.start(&["a", "b"]).await;
+    assert!(matches!(refused, Err(DiskSetError::NotOpened { .. })), "not on record: {refused:?}");
+    assert_eq!(mount_point.files(), [""; 0], "it was not made a disk");
 }
 
 /// The clock of this test moves when everybody waits for it.

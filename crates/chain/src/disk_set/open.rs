@@ -222,38 +222,44 @@ impl Opened {
     }
 }
 
-/// Opens a disk, `disk` where it is one already; a `new` one of a node is made the node's first.
+/// Opens a disk, `disk` where it is one already; one that is `new` to a node becomes the node's first.
 async fn open(
     bay: &Arc<dyn Bay>,
     disk: Option<DiskIncarnation>,
     new: Option<NodeId>,
 ) -> Result<(DiskIncarnation, Arc<dyn ChunkStore>), OpenError> {
     let found = Arc::clone(bay);
-    let folder = move || match new {
-        Some(node) => made(&*found, node),
-        None => found_again(&*found, disk),
-    };
-    let folder = bay.blocking().run(folder).await??;
+    let folder = bay.blocking().run(move || folder_of(&*found, disk, new)).await??;
     let store = bay.open(folder).await?;
     let named = store.disks().first().map(|report| report.disk);
     Ok((disk.or(named).ok_or(OpenError::IdentityMissing)?, store))
 }
 
-/// The folder of a disk of the node. It was there, but others were waited for since: a store that opens in an empty folder would
-/// make a new disk of it.
-fn found_again(bay: &dyn Bay, disk: Option<DiskIncarnation>) -> Result<Arc<dyn Disk>, OpenError> {
-    let folder = bay.find().map_err(failed("find the folder"))?;
-    match found_in(&*folder) {
-        Found::Store { disk: found, .. } if Some(found) == disk => Ok(folder),
-        _ => Err(failed("find the disk again")(io::ErrorKind::NotFound.into())),
+/// The folder in which a store is opened. A new one has its owner before it is a disk: after a crash in between it is known as
+/// ours. Blocks.
+fn folder_of(
+    bay: &dyn Bay,
+    disk: Option<DiskIncarnation>,
+    new: Option<NodeId>,
+) -> Result<Arc<dyn Disk>, OpenError> {
+    let folder = match disk {
+        Some(disk) => found_again(bay, disk)?,
+        None => bay.make().map_err(failed("make the folder"))?,
+    };
+    if let Some(node) = new {
+        record::own(&*folder, node).map_err(failed("write whose disk it is"))?;
     }
+    Ok(folder)
 }
 
-/// The folder of a disk that is added. It has its owner before it is a disk: after a crash in between it is known as ours.
-fn made(bay: &dyn Bay, node: NodeId) -> Result<Arc<dyn Disk>, OpenError> {
-    let folder = bay.make().map_err(failed("make the folder"))?;
-    record::own(&*folder, node).map_err(failed("write whose disk it is"))?;
-    Ok(folder)
+/// The folder of a disk. It was there, but others were waited for since: a store that opens in an empty folder would make a new
+/// disk of it.
+fn found_again(bay: &dyn Bay, disk: DiskIncarnation) -> Result<Arc<dyn Disk>, OpenError> {
+    let folder = bay.find().map_err(failed("find the folder"))?;
+    match found_in(&*folder) {
+        Found::Store { disk: found, .. } if found == disk => Ok(folder),
+        _ => Err(failed("find the disk again")(io::ErrorKind::NotFound.into())),
+    }
 }
 
 /// Tells an operator what became of the disks.
