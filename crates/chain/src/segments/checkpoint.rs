@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use cairn_core::digest::plain_crc;
 use cairn_core::ids::{ChunkId, DiskIncarnation};
 
+use super::format::MAX_SEQUENCE;
 use super::open::absent;
 use super::shared::{Place, Shared};
 use crate::disk::{Disk, DiskFile, PublishError, durable_publish};
@@ -195,6 +196,9 @@ impl Input {
             return Ok(None);
         }
         let known = u64::from(number(&head, 28)) << 32 | u64::from(number(&head, 32));
+        if known > MAX_SEQUENCE {
+            return Ok(None);
+        }
         let mut checkpoint = Checkpoint { known, next: number(&head, 36), ..Checkpoint::default() };
         let Some(segments) = self.part(0, number(&head, 40) as usize * 8)? else {
             return Ok(None);
