@@ -180,4 +180,8 @@ impl DiskFile for CountedFile {
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
+
+    fn uncache(&self, offset: u64, length: u64) {
+        self.file.uncache(offset, length);
+    }
 }

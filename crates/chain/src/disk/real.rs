@@ -2,10 +2,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
+#[cfg(target_os = "linux")]
+use rustix::fs::Advice;
 use rustix::fs::FlockOperation;
 
 use super::{Disk, DiskEntry, DiskFile, DiskLock, DiskSpace};
@@ -166,6 +170,14 @@ impl DiskFile for RealFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uncache(&self, offset: u64, length: u64) {
+        // Without a length it would be about all of the rest.
+        if let Some(length) = NonZeroU64::new(length) {
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(length), Advice::DontNeed);
+        }
     }
 }
 

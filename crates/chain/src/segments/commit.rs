@@ -325,7 +325,11 @@ impl Batch {
 
     /// Writes and syncs all records. After a failure none of them counts.
     fn write(mut self, shared: &Shared, size: Size) -> Result<Written<'_>, CommitError> {
-        let mut numbers = shared.sequences.take(self.records());
+        let numbers = shared.sequences.take(self.records());
+        let mut numbers = numbers.map_err(|source| {
+            let error = WriteError::Disk { doing: "number records", source };
+            self.undo(shared, error)
+        })?;
         let mut own = OwnRecords::default();
         for undone in &self.undone {
             own.note(undone.chunk, What::Tombstone(undone.segment));

@@ -320,7 +320,7 @@ impl Shared {
 
     /// Says that the copies are complete, durably.
     fn seal(&self, segment: &OpenSegment, at: u64) -> io::Result<()> {
-        let mut numbers = self.sequences.take(1);
+        let mut numbers = self.sequences.take(1)?;
         let record = Record {
             chunk: no_chunk(),
             extent: RECORD_BYTES as u64,

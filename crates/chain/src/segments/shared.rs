@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::commit::Lane;
 use super::files::{OpenFiles, SEGMENTS, segment_file};
 use super::format::{SegmentHeader, UNIT_BYTES, record_bytes};
+use super::recent::Recent;
 use super::sequence::Sequences;
 use super::table::{OpenSegment, Segment, Table};
 use crate::disk::{Disk, DiskLock};
@@ -91,6 +92,7 @@ pub(super) struct Shared {
     pub(super) ledger: Arc<Ledger<Place>>,
     pub(super) table: Table,
     pub(super) files: OpenFiles,
+    pub(super) recent: Recent,
     pub(super) sequences: Sequences,
     pub(super) small: Lane,
     pub(super) large: Lane,
@@ -140,6 +142,7 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let shared = Self {
             files: OpenFiles::new(Arc::clone(&parts.disk)),
+            recent: Recent::default(),
             disk: parts.disk,
             incarnation: parts.incarnation,
             ledger: parts.ledger,
