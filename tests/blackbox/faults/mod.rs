@@ -1,6 +1,7 @@
 //! Processes die while they work.
 
 pub(crate) mod all_killed;
+pub(crate) mod disk;
 pub(crate) mod download;
 pub(crate) mod fsck;
 pub(crate) mod garbage;

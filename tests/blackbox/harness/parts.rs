@@ -1,5 +1,6 @@
 //! A cluster of separate processes, so that single ones can be killed.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub(crate) struct PartsPlan {
     master_flags: Vec<String>,
     flags: Vec<String>,
     transport: &'static str,
+    /// Folders of nodes that are elsewhere than the others'.
+    node_data: BTreeMap<usize, PathBuf>,
     /// Where the catalog is; by default where the tests are told to have it.
     store: Store,
 }
@@ -26,7 +29,8 @@ impl PartsPlan {
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
         let (master_flags, flags) = (Vec::new(), Vec::new());
         let store = Store::of_this_run();
-        Self { masters: 1, nodes, copies, master_flags, flags, transport: "lane", store }
+        let (node_data, transport) = (BTreeMap::new(), "lane");
+        Self { masters: 1, nodes, copies, master_flags, flags, transport, node_data, store }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
@@ -54,6 +58,17 @@ impl PartsPlan {
     pub(crate) fn on(mut self, store: Store) -> Self {
         self.store = store;
         self
+    }
+
+    /// Node `at` keeps its chunks in this folder.
+    pub(crate) fn node_data(mut self, at: usize, folder: PathBuf) -> Self {
+        self.node_data.insert(at, folder);
+        self
+    }
+
+    fn node_folder(&self, at: usize, home: &TempDir) -> PathBuf {
+        let elsewhere = self.node_data.get(&at).cloned();
+        elsewhere.unwrap_or_else(|| home.path().join(format!("node-{at}")))
     }
 
     /// How gateways and nodes exchange chunks.
@@ -124,7 +139,7 @@ async fn run_node(
     ports: &mut Ports,
 ) -> Option<Process> {
     let (masters, port) = (ports.master_urls(), &mut ports.nodes[at]);
-    let data = home.path().join(format!("node-{at}"));
+    let data = plan.node_folder(at, home);
     let mut arguments = words(&format!(
         "node --open --data {} --listen {port} --master {masters} --zone zone-{at} --chunk-transport {}",
         data.display(),
@@ -228,7 +243,12 @@ impl Parts {
 
     /// Where node `at` keeps its chunks.
     pub(crate) fn node_folder(&self, at: usize) -> PathBuf {
-        self.home.path().join(format!("node-{at}"))
+        self.plan.node_folder(at, &self.home)
+    }
+
+    /// The process of node `at`.
+    pub(crate) fn node(&self, at: usize) -> &Process {
+        self.nodes[at].as_ref().expect("the node runs")
     }
 
     /// Where node `at` is reached, or was.
