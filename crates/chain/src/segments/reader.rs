@@ -191,8 +191,9 @@ impl OpenRecord {
         let length = usize::try_from(blocks.length).unwrap_or(usize::MAX);
         let bytes = self.file.read_at(at, length).map_err(|error| failed("read blocks", error))?;
         if self.once {
-            // Behind the last block there is nothing up to the next page.
-            self.file.uncache(at, blocks.length.next_multiple_of(PAGE_BYTES));
+            // From the record on: the system keeps pages in groups, of which some began with what was read before.
+            let read = self.description.data_at + blocks.end();
+            self.file.uncache(self.place.at(), read.next_multiple_of(PAGE_BYTES));
         }
         self.proven(blocks.offset, length, Bytes::from(bytes))
     }
