@@ -1,11 +1,14 @@
 //! What a segment store does beside the contract: it opens as it was closed, packs, and gives space back.
 
-use cairn_chain::conformance::{blob, content, get_all, put};
-use cairn_chain::disk::memory::{Loss, MemoryDisk};
-use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, StoredChunk};
-use cairn_core::ids::ChunkId;
+use std::sync::Arc;
 
-use crate::{open_folder, open_memory};
+use cairn_chain::conformance::{PLENTY, blob, content, get_all, put};
+use cairn_chain::disk::memory::{Loss, MemoryDisk};
+use cairn_chain::{ChunkStore, Disk, ListChunks, OpenError, ReadError, StoredChunk, WriteError};
+use cairn_core::ids::ChunkId;
+use cairn_runtime::Blocking;
+
+use crate::{config, open, open_folder, open_memory};
 
 const SMALL: usize = 10_000;
 const LARGE: usize = 700_000;
@@ -102,7 +105,7 @@ async fn a_full_store_has_room_again_after_deletions() {
             match put(&*store, chunk, &content(LARGE, 1)).await {
                 Ok(()) => stored.push(chunk),
                 Err(error) => {
-                    let full = matches!(error, cairn_chain::WriteError::NoRoom { .. });
+                    let full = matches!(error, WriteError::NoRoom { .. });
                     assert!(full, "{error}");
                     break;
                 }
@@ -114,6 +117,29 @@ async fn a_full_store_has_room_again_after_deletions() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_refused_on_a_disk_that_others_fill_leaves_a_bounded_trace() {
+    let disk = MemoryDisk::new(8 << 20);
+    // More than there is: the disk itself refuses.
+    let store = open(Arc::new(disk.clone()), Blocking::inline(), config(Some(PLENTY))).await;
+    let store = store.expect("a store");
+    put(&*store, chunk(1), &bytes(1)).await.expect("stored");
+    let others = disk.create_new("others").expect("a file");
+    let mut at = 0;
+    while others.write_at(at, &[7; 512]).is_ok() {
+        at += 512;
+    }
+    for index in 0..3000 {
+        let refused = put(&*store, chunk(1000 + index), &content(SMALL, 2)).await;
+        assert!(matches!(refused, Err(WriteError::NoRoom { .. })), "{refused:?}");
+    }
+    assert!(get_all(&*store, chunk(1)).await.expect("read") == bytes(1));
+    disk.remove("others").expect("removed");
+    put(&*store, chunk(2), &bytes(2)).await.expect("there is room again");
+    let notes: u32 = store.survey().iter().map(|segment| segment.notes).sum();
+    assert!((1..1100).contains(&notes), "{notes} tombstones for what was refused");
 }
 
 #[tokio::test]
