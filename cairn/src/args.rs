@@ -153,6 +153,12 @@ pub(crate) struct MasterSettings {
     /// Silence after which a node is treated as gone
     #[arg(long, env = "CAIRN_DOWN_AFTER", default_value = "30s", value_parser = duration)]
     pub(crate) down_after: Duration,
+    /// How long a node that is gone is waited for before its copies are made anew on others
+    #[arg(long, env = "CAIRN_REPAIR_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub(crate) repair_after: Duration,
+    /// Most bytes of copies that are made anew in a second; 0: none
+    #[arg(long, env = "CAIRN_REPAIR_RATE", default_value = "64MiB", value_parser = bytes, value_name = "BYTES")]
+    pub(crate) repair_rate: u64,
     /// Keep the catalog in a PostgreSQL database instead of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE.
     /// Several masters may share it. Others can read a password in the command line: use CAIRN_STORE or --config
     #[arg(long, env = "CAIRN_STORE", hide_env_values = true, value_name = "URL")]
@@ -202,7 +208,7 @@ pub(crate) struct GatewaySettings {
 /// What a node can be told.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct NodeSettings {
-    /// Bytes that a node may hold; what the disk has, when not given
+    /// Bytes that each disk of a node may hold; what it has, when not given
     #[arg(long, env = "CAIRN_CAPACITY", value_parser = bytes)]
     pub(crate) capacity: Option<u64>,
     /// In which time all chunks of a node are read once and proven; what is damaged is put aside
@@ -344,6 +350,9 @@ pub(crate) struct Node {
     /// What fails together with this node: copies are spread over zones
     #[arg(long, env = "CAIRN_ZONE", default_value = "default", value_name = "ZONE")]
     pub(crate) zone: Zone,
+    /// A folder on a disk to keep chunks on; several are spread over. The data folder, when not given
+    #[arg(long = "disk", env = "CAIRN_DISK", value_name = "DIR", value_delimiter = ',')]
+    pub(crate) disks: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: NodeSettings,
     #[command(flatten)]

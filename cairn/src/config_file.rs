@@ -120,7 +120,7 @@ fn arguments_of(
     let mut tiers = None;
     if service.get_name() == WITH_TIERS && TIER_KEYS.iter().any(|key| table.contains_key(*key)) {
         let Tiers { tier, chain, behind_journal } = toml::from_str(text).map_err(no_toml)?;
-        tiers = Some(Plan { tiers: tier, chain, behind_journal });
+        tiers = Some(Plan::new(tier, chain, behind_journal));
         table.retain(|key, _| !TIER_KEYS.contains(&key));
     }
     let mut arguments = Vec::new();

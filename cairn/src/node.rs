@@ -4,23 +4,24 @@ pub(crate) mod folder;
 mod store;
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
+use cairn_chain::disk_set::lock_folder;
 use cairn_chain::plan::Plan;
 use cairn_chain::{Disk, RealDisk};
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::measure::operations_route;
-use cairn_runtime::{Dialer, Drain, Drained, NetworkDial, ops};
+use cairn_runtime::{Blocking, Dialer, Drain, Drained, NetworkDial, ops};
 use cairn_storage_node::{
     Config, DiskMetrics, MetaKeeper, MeteredDisk, NodeIdentity, Scrub, ScrubConfig, ScrubMetrics,
     Seams, StorageNode, TierMetrics,
 };
 use cairn_transport::lane;
-use store::{NodeFolder, Surroundings};
+use store::{DiskSettings, NodeFolder, NodeStore, Surroundings};
 
 use crate::args::{Node as Args, NodeSettings, TransferSettings};
 use crate::process::{CHANNELS_PER_PEER, Process, StartError, StopSignals, announce, bind, failed};
@@ -46,6 +47,7 @@ async fn serve(process: &Process, args: &Args, tiers: Option<Plan>) -> Result<()
         zone: args.zone.as_str(),
         advertise: args.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
         masters: &args.masters,
+        disks: &args.disks,
         tiers,
     };
     let settings = (&args.settings, args.transfer);
@@ -74,7 +76,9 @@ pub(crate) struct NodePlace<'a> {
     pub(crate) zone: &'a str,
     pub(crate) advertise: String,
     pub(crate) masters: &'a [String],
-    /// What it keeps chunks in; its folder, when nothing is described.
+    /// The disks that it keeps chunks on; its folder, when there are none.
+    pub(crate) disks: &'a [PathBuf],
+    /// What it keeps chunks in; its disks, when nothing is described.
     pub(crate) tiers: Option<Plan>,
 }
 
@@ -87,31 +91,25 @@ pub(crate) async fn open(
     drained: Drained,
 ) -> Result<(StorageNode, MetaKeeper), StartError> {
     let doing = || format!("open the storage node in {}", place.data.display());
-    let disk = Arc::new(RealDisk::open(place.data).map_err(failed(doing()))?);
-    let (clock, entropy) = (process.clock.clone(), process.entropy.clone());
-    let syncs = DiskMetrics::new(clock.clone());
-    let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(disk, syncs.clone()));
-    let blocking = process.disk()?;
-    let around = Surroundings {
-        spawner: process.data(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        syncs: syncs.clone(),
-    };
-    let folder =
-        NodeFolder { path: place.data, disk: Arc::clone(&disk), blocking: blocking.clone() };
+    let syncs = DiskMetrics::new(process.clock.clone());
+    let (folder, identity) = open_folder(process, place.data, &syncs, doing).await?;
+    let (disk, blocking) = (Arc::clone(&folder.disk), folder.blocking.clone());
     let calls = TierMetrics::default();
     let store = match place.tiers {
-        None => store::open_segments(&folder, settings.capacity, &around).await,
-        Some(_) if settings.capacity.is_some() => {
-            let problem = "--capacity is for a node without tiers: give each tier its capacity";
+        Some(_) if settings.capacity.is_some() || !place.disks.is_empty() => {
+            let problem =
+                "--capacity and --disk are for a node without tiers: say for each tier what it has";
             return Err(StartError::Usage(problem.to_owned()));
         }
-        Some(plan) => store::open_tiers(&folder, plan, &around, calls.clone()).await,
+        Some(plan) => {
+            store::open_tiers(folder, plan, &around(process, &syncs), calls.clone()).await
+        }
+        None => {
+            let settings = DiskSettings { disks: place.disks, capacity: settings.capacity };
+            store::open_segments(folder, settings, &around(process, &syncs)).await
+        }
     };
     let store = store.map_err(failed(doing()))?;
-    let identity = NodeIdentity::open(Arc::clone(&disk), &blocking, &entropy, &clock).await;
-    let identity = identity.map_err(failed(doing()))?;
     let meta = MetaKeeper::open(Arc::clone(&disk), &blocking, identity.clone()).await;
     let meta = meta.map_err(failed(doing()))?;
     let id = identity.node();
@@ -119,29 +117,43 @@ pub(crate) async fn open(
     config.zone = place.zone.to_owned();
     config.body_idle = BODY_IDLE;
     config.transport = transfer.chunk_transport;
-    let hashing = process.hashing()?;
-    let scrubbed = ScrubMetrics::default();
     let seams = Seams {
-        clock,
-        entropy,
+        clock: process.clock.clone(),
+        entropy: process.entropy.clone(),
         spawner: process.control(),
-        hashing: hashing.clone(),
+        hashing: process.hashing()?,
         dialer,
         drained: drained.clone(),
     };
+    let metrics = ScrubMetrics::default();
     let built = process.metrics.register(|registry| {
         let label = (Cow::Borrowed("node"), Cow::Owned(id.to_string()));
         let registry = registry.sub_registry_with_label(label);
         syncs.register(registry);
-        scrubbed.register(registry);
+        metrics.register(registry);
         calls.register(registry, Arc::clone(&store.whole));
         StorageNode::build(config, Arc::clone(&store.whole), seams, registry)
     });
     let node = built.map_err(failed("reach the master"))?;
-    let config = ScrubConfig { period: settings.scrub_period, rate: settings.scrub_rate };
-    for (n, scrubs) in store.scrubbed.into_iter().enumerate() {
+    let each = settings.scrub_rate / store.scrubbed.len().max(1) as u64;
+    let config = ScrubConfig { period: settings.scrub_period, rate: each };
+    start_scrubs(process, &node, &store, (disk, blocking), config, (metrics, drained))?;
+    Ok((node, meta))
+}
+
+/// Reads and proves the chunks of each store that is to be scrubbed, from now on.
+fn start_scrubs(
+    process: &Process,
+    node: &StorageNode,
+    store: &NodeStore,
+    (disk, blocking): (Arc<dyn Disk>, Blocking),
+    config: ScrubConfig,
+    (metrics, drained): (ScrubMetrics, Drained),
+) -> Result<(), StartError> {
+    let hashing = process.hashing()?;
+    for (n, scrubbed) in store.scrubbed.iter().enumerate() {
         let scrub = Scrub {
-            store: scrubs,
+            store: Arc::clone(scrubbed),
             whole: Arc::clone(&store.whole),
             reporter: node.reporter(),
             disk: Arc::clone(&disk),
@@ -151,11 +163,41 @@ pub(crate) async fn open(
             clock: process.clock.clone(),
             drained: drained.clone(),
             config,
-            metrics: scrubbed.clone(),
+            metrics: metrics.clone(),
         };
         drop(process.data().spawn(scrub.run()));
     }
-    Ok((node, meta))
+    Ok(())
+}
+
+/// What the stores of a node need of the process.
+fn around(process: &Process, syncs: &DiskMetrics) -> Surroundings {
+    Surroundings {
+        spawner: process.data(),
+        clock: process.clock.clone(),
+        entropy: process.entropy.clone(),
+        syncs: syncs.clone(),
+    }
+}
+
+/// Takes the node's folder for this process, and learns which node it is.
+async fn open_folder<'a>(
+    process: &Process,
+    path: &'a Path,
+    syncs: &DiskMetrics,
+    doing: impl Fn() -> String,
+) -> Result<(NodeFolder<'a>, NodeIdentity), StartError> {
+    let disk = Arc::new(RealDisk::open(path).map_err(failed(doing()))?);
+    let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(disk, syncs.clone()));
+    let blocking = process.disk()?;
+    let locked = Arc::clone(&disk);
+    let lock = blocking.run(move || lock_folder(&*locked)).await.map_err(failed(doing()))?;
+    let lock = lock.map_err(failed(doing()))?;
+    let (entropy, clock) = (&process.entropy, &process.clock);
+    let identity = NodeIdentity::open(Arc::clone(&disk), &blocking, entropy, clock).await;
+    let identity = identity.map_err(failed(doing()))?;
+    let node = identity.node();
+    Ok((NodeFolder { path, disk, blocking, lock, node }, identity))
 }
 
 /// Counts the requests of a node.

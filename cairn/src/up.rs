@@ -93,6 +93,7 @@ async fn nodes(
             zone: &format!("zone-{}", (n - 1) % zones + 1),
             advertise: node_address(n),
             masters: &[MASTER.to_owned()],
+            disks: &[],
             tiers: None,
         };
         let dialer = Arc::clone(dialer);

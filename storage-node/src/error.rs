@@ -38,7 +38,8 @@ pub(crate) fn of_delete(error: &DeleteError) -> Reason {
         DeleteError::Disk { .. }
         | DeleteError::Interrupted(_)
         | DeleteError::TimedOut(_)
-        | DeleteError::Tiers(_) => Reason::OutcomeUnknown,
+        | DeleteError::Tiers(_)
+        | DeleteError::Disks(_) => Reason::OutcomeUnknown,
         DeleteError::Closed => Reason::Stopping,
     }
 }

@@ -87,7 +87,7 @@ impl Joined {
 
 impl NodeIdentity {
     /// Reads the identity that is kept in the data folder; draws and keeps one when there is none yet. Call it when the
-    /// chunk store is open: its lock keeps other processes out.
+    /// folder's lock is held: it keeps other processes out.
     ///
     /// # Errors
     /// [`IdentityError`].

@@ -135,6 +135,10 @@ impl DiskFile for MeteredFile {
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
+
+    fn uncache(&self, offset: u64, length: u64) {
+        self.file.uncache(offset, length);
+    }
 }
 
 #[cfg(test)]

@@ -63,10 +63,11 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        about: "try the load generator for a few seconds, every byte checked",
+        about: "try the load generator for a few seconds, every byte checked, and the bench of the stores",
         run: |_| {
             run_line("cargo build --profile ci -p cairn -p cairn-bench")?;
-            run_line("target/ci/cairn-bench --smoke")
+            run_line("target/ci/cairn-bench --smoke")?;
+            run_line("target/ci/cairn-store-bench --dir target --smoke")
         },
     },
     Task {

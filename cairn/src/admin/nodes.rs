@@ -80,10 +80,15 @@ impl Tier<'_> {
     /// What is to be looked at.
     fn state(&self) -> String {
         match (self.degraded, self.waiting_chunks) {
-            (true, _) => format!("failing: {}", self.last_error),
+            (true, _) => "failing".to_owned(),
             (false, 0) => "good".to_owned(),
             (false, waiting) => format!("{waiting} to copy"),
         }
+    }
+
+    /// That it is a tier, and what is wrong with it.
+    fn what(&self) -> String {
+        if self.degraded { format!("tier: {}", self.last_error) } else { "tier".to_owned() }
     }
 }
 
@@ -162,7 +167,7 @@ pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientEr
                 format!("  {}", tier.tier),
                 tier.state(),
                 String::new(),
-                "tier".to_owned(),
+                tier.what(),
                 bytes_as(tier.used_bytes, show.bytes),
                 bytes_as(tier.capacity_bytes, show.bytes),
                 String::new(),

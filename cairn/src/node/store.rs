@@ -2,17 +2,24 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cairn_chain::disk::DiskLock;
 use cairn_chain::disk::{durable_write, read_small};
-use cairn_chain::plan::{Folder, Folders, OpenPlan, Plan, PlanSeams};
+use cairn_chain::disk_set::{
+    Bay, DiskSetError, DiskSetSeams, OpenDisks, open_disks, recorded_paths,
+};
+use cairn_chain::plan::{Folder, Folders, OpenPlace, OpenPlan, Plan, PlanNotOpened, PlanSeams};
 use cairn_chain::report::TierErrors;
 use cairn_chain::{
-    ChunkStore, Disk, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
+    ChunkStore, Disk, OpenError, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
 };
+use cairn_core::ids::NodeId;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use cairn_storage_node::{DiskMetrics, MeteredDisk, TierMetrics};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::process::DISK_THREADS;
@@ -23,10 +30,6 @@ const TIERS: &str = "tiers";
 const TIERS_BYTES: usize = 64 << 10;
 /// The version of its format.
 const TIERS_FORMAT: u32 = 1;
-/// Keeps other processes out of a node's folder that is no tier itself.
-const LOCK: &str = "node.lock";
-/// The file that a store in the folder itself has.
-const STORE: &str = "store";
 
 /// A node's chunks cannot be got at.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +42,6 @@ pub(crate) enum StoreNotOpened {
         "{TIERS} has format {0}, this version knows format {TIERS_FORMAT}: use the Cairn that wrote it"
     )]
     UnknownFormat(u32),
-    /// Another process has the folder.
-    #[error("the node's folder is open in another process")]
-    InUse,
     /// The node had tiers, and its file describes none.
     #[error(
         "the node keeps chunks in tiers ({0}), and none are described: give the file that describes them with --config"
@@ -57,14 +57,39 @@ pub(crate) enum StoreNotOpened {
         /// Where it was.
         place: String,
     },
-    /// The folder itself has chunks, and is no tier.
+    /// A disk of the node is no tier.
     #[error(
-        "the node's folder has chunks, and is no tier: describe one of segments with the path \".\""
+        "the node keeps chunks on {0}, which is no tier: describe one of segments with that path"
     )]
-    FolderIsNoTier,
-    /// The store or a tier said no.
-    #[error("{0}")]
-    Refused(String),
+    DiskIsNoTier(String),
+    /// A place is another store than it was.
+    #[error(
+        "tier {tier} was another store in {place}: is its disk mounted? When what it had is gone for good, remove it from the file {TIERS}"
+    )]
+    OtherStore {
+        /// Its name.
+        tier: String,
+        /// Where it is.
+        place: String,
+    },
+    /// A place that is new to the node has chunks, maybe of another node, whose copies this one's sweep would delete.
+    #[error(
+        "tier {tier} finds {chunks} chunks in {place}, which this node has not put there: give it a place of its own"
+    )]
+    NotOurs {
+        /// Its name.
+        tier: String,
+        /// Where it is.
+        place: String,
+        /// How many.
+        chunks: u64,
+    },
+    /// A disk cannot be opened, or not as it is configured.
+    #[error(transparent)]
+    Disks(#[from] DiskSetError),
+    /// A tier cannot be opened, or what is described makes no sense.
+    #[error(transparent)]
+    Tiers(#[from] PlanNotOpened),
 }
 
 /// What stores of a node need of their surroundings.
@@ -78,11 +103,65 @@ pub(crate) struct Surroundings {
 }
 
 /// The folder of a node.
-#[derive(Debug, Clone)]
 pub(crate) struct NodeFolder<'a> {
     pub(crate) path: &'a Path,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) blocking: Blocking,
+    /// Keeps other processes out.
+    pub(crate) lock: Box<dyn DiskLock>,
+    /// Whose it is.
+    pub(crate) node: NodeId,
+}
+
+/// Where chunks are kept without tiers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DiskSettings<'a> {
+    /// The disks; the node's folder, when there are none.
+    pub(crate) disks: &'a [PathBuf],
+    /// Bytes that each may hold; what it has, when not given.
+    pub(crate) capacity: Option<u64>,
+}
+
+/// The folder of one disk of a node.
+#[derive(Debug)]
+struct DiskBay {
+    path: PathBuf,
+    capacity: Option<u64>,
+    blocking: Blocking,
+    around: Surroundings,
+}
+
+impl DiskBay {
+    fn metered(&self, disk: RealDisk) -> Arc<dyn Disk> {
+        Arc::new(MeteredDisk::new(Arc::new(disk), self.around.syncs.clone()))
+    }
+}
+
+impl Bay for DiskBay {
+    fn blocking(&self) -> &Blocking {
+        &self.blocking
+    }
+
+    fn find(&self) -> io::Result<Arc<dyn Disk>> {
+        RealDisk::existing(&self.path).map(|disk| self.metered(disk))
+    }
+
+    fn make(&self) -> io::Result<Arc<dyn Disk>> {
+        RealDisk::open(&self.path).map(|disk| self.metered(disk))
+    }
+
+    fn open(&self, disk: Arc<dyn Disk>) -> BoxFuture<'_, Result<Arc<dyn ChunkStore>, OpenError>> {
+        let config =
+            SegmentStoreConfig { capacity: self.capacity, ..SegmentStoreConfig::default() };
+        let Surroundings { spawner, clock, entropy, .. } = self.around.clone();
+        let seams =
+            SegmentStoreSeams { disk, blocking: self.blocking.clone(), spawner, entropy, clock };
+        async move {
+            let store = SegmentStore::open(config, seams).await?;
+            Ok(Arc::new(store) as Arc<dyn ChunkStore>)
+        }
+        .boxed()
+    }
 }
 
 /// Folders of this machine, counted.
@@ -102,17 +181,19 @@ impl Folders for MeteredFolders {
 }
 
 /// What the file [`TIERS`] says.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     format: u32,
     tiers: Vec<Place>,
 }
 
 /// Where a tier keeps chunks.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Place {
     name: String,
     place: String,
+    /// The lives of what is there.
+    disks: Vec<String>,
 }
 
 /// What a node keeps its chunks in.
@@ -124,69 +205,75 @@ pub(crate) struct NodeStore {
     pub(crate) scrubbed: Vec<Arc<dyn ChunkStore>>,
 }
 
-/// Opens segments in the node's folder.
+/// Opens segments on the node's disks.
 pub(crate) async fn open_segments(
-    folder: &NodeFolder<'_>,
-    capacity: Option<u64>,
+    folder: NodeFolder<'_>,
+    settings: DiskSettings<'_>,
     around: &Surroundings,
 ) -> Result<NodeStore, StoreNotOpened> {
     if let Some(record) = Record::read(&*folder.disk)? {
         return Err(StoreNotOpened::TiersMissing(record.names()));
     }
-    let config = SegmentStoreConfig { capacity, ..SegmentStoreConfig::default() };
+    let alone = [fs::canonicalize(folder.path)?];
+    let paths = if settings.disks.is_empty() { &alone[..] } else { settings.disks };
+    let mut bays: Vec<(PathBuf, Arc<dyn Bay>)> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let path = std::path::absolute(path)?;
+        let blocking = Blocking::threads("cairn-disk", DISK_THREADS)?;
+        let capacity = settings.capacity;
+        let bay = DiskBay { path: path.clone(), capacity, blocking, around: around.clone() };
+        bays.push((path, Arc::new(bay)));
+    }
+    let NodeFolder { disk, blocking, lock, node, .. } = folder;
     let Surroundings { spawner, clock, entropy, .. } = around.clone();
-    let (disk, blocking) = (Arc::clone(&folder.disk), folder.blocking.clone());
-    let seams = SegmentStoreSeams { disk, blocking, spawner, entropy, clock };
-    let whole: Arc<dyn ChunkStore> =
-        Arc::new(SegmentStore::open(config, seams).await.map_err(refused)?);
-    Ok(NodeStore { scrubbed: vec![Arc::clone(&whole)], whole })
+    let seams = DiskSetSeams { folder: disk, lock, blocking, node, spawner, entropy, clock };
+    let OpenDisks { store, left_out: _ } = open_disks(bays, seams).await?;
+    Ok(NodeStore { scrubbed: store.disks_alone(), whole: Arc::new(store) })
 }
 
-/// Opens the tiers that are described.
+/// Opens the tiers that are described, and sees that they are what they were.
 pub(crate) async fn open_tiers(
-    folder: &NodeFolder<'_>,
+    folder: NodeFolder<'_>,
     plan: Plan,
     around: &Surroundings,
     metrics: TierMetrics,
 ) -> Result<NodeStore, StoreNotOpened> {
-    lock(&*folder.disk)?;
-    let path = std::path::absolute(folder.path)?;
-    let plan = plan.within(&path);
-    let record = Record::of(&plan);
-    record.follows(Record::read(&*folder.disk)?)?;
-    let own = path.display().to_string();
-    if fs::exists(path.join(STORE))? && record.tiers.iter().all(|tier| tier.place != own) {
-        return Err(StoreNotOpened::FolderIsNoTier);
-    }
+    // For as long as the process lives: there may be no other lock, where no tier is a folder.
+    Box::leak(Box::new(folder.lock));
+    let plan = plan.within(&fs::canonicalize(folder.path)?);
+    let earlier = Record::read(&*folder.disk)?.unwrap_or_default();
+    let own = recorded_paths(&*folder.disk)?;
+    earlier.is_described(&plan.durable_places())?;
+    are_described(&own, &plan.durable_places())?;
     let Surroundings { spawner, clock, entropy, syncs } = around.clone();
     let folders = Arc::new(MeteredFolders(syncs));
     let (errors, observer) = (TierErrors::logged_only(), Arc::new(metrics));
     let seams = PlanSeams { folders, spawner, clock, entropy, errors, observer };
-    let OpenPlan { chain, scrubbed } = plan.open(seams).await.map_err(refused)?;
-    record.write(&*folder.disk)?;
+    let OpenPlan { chain, scrubbed, places } = plan.open(seams).await?;
+    let known = earlier.knows(&places, &own);
+    let kept = known.and_then(|()| Record::of(places).write(&*folder.disk));
+    if let Err(error) = kept {
+        chain.close().await;
+        return Err(error);
+    }
     Ok(NodeStore { whole: Arc::new(chain), scrubbed })
 }
 
-/// Takes the folder for as long as the process lives.
-fn lock(folder: &dyn Disk) -> Result<(), StoreNotOpened> {
-    match folder.lock(LOCK) {
-        Ok(lock) => {
-            Box::leak(Box::new(lock));
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(StoreNotOpened::InUse),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn refused(error: impl ToString) -> StoreNotOpened {
-    StoreNotOpened::Refused(error.to_string())
+/// Whether every disk of the node without tiers is a tier now.
+fn are_described(own: &[PathBuf], places: &[(String, String)]) -> Result<(), StoreNotOpened> {
+    let own = own.iter().map(|path| path.display().to_string());
+    let mut missing = own.filter(|path| places.iter().all(|(_, place)| place != path));
+    missing.next().map_or(Ok(()), |path| Err(StoreNotOpened::DiskIsNoTier(path)))
 }
 
 impl Record {
-    fn of(plan: &Plan) -> Self {
-        let place = |(name, place)| Place { name, place };
-        Self { format: TIERS_FORMAT, tiers: plan.durable_places().into_iter().map(place).collect() }
+    fn of(places: Vec<OpenPlace>) -> Self {
+        let place = |open: OpenPlace| Place {
+            disks: open.disks.iter().map(ToString::to_string).collect(),
+            name: open.tier,
+            place: open.place,
+        };
+        Self { format: TIERS_FORMAT, tiers: places.into_iter().map(place).collect() }
     }
 
     fn read(folder: &dyn Disk) -> Result<Option<Self>, StoreNotOpened> {
@@ -213,13 +300,29 @@ impl Record {
         names.join(", ")
     }
 
-    /// Whether every place that `earlier` names still is one. What is not looked at any more would seem lost.
-    fn follows(&self, earlier: Option<Self>) -> Result<(), StoreNotOpened> {
-        let mut earlier = earlier.map(|record| record.tiers).unwrap_or_default().into_iter();
-        let gone = earlier.find(|was| self.tiers.iter().all(|tier| tier.place != was.place));
-        match gone {
-            Some(Place { name: tier, place }) => Err(StoreNotOpened::TierGone { tier, place }),
+    /// Whether every place on record still is one. What is not looked at any more would seem lost.
+    fn is_described(&self, places: &[(String, String)]) -> Result<(), StoreNotOpened> {
+        let gone =
+            self.tiers.iter().find(|was| places.iter().all(|(_, place)| *place != was.place));
+        match gone.cloned() {
+            Some(Place { name: tier, place, .. }) => Err(StoreNotOpened::TierGone { tier, place }),
             None => Ok(()),
         }
+    }
+
+    /// Whether the stores that were opened are those on record, and new ones are empty, but the node's `own` disks.
+    fn knows(&self, places: &[OpenPlace], own: &[PathBuf]) -> Result<(), StoreNotOpened> {
+        for OpenPlace { tier, place, disks, chunks } in places {
+            let (tier, chunks) = (tier.clone(), *chunks);
+            let disks: Vec<_> = disks.iter().map(ToString::to_string).collect();
+            match self.tiers.iter().find(|was| was.place == *place) {
+                Some(was) if was.disks == disks => {}
+                Some(_) => return Err(StoreNotOpened::OtherStore { tier, place: place.clone() }),
+                None if chunks == 0
+                    || own.iter().any(|path| path.as_os_str() == place.as_str()) => {}
+                None => return Err(StoreNotOpened::NotOurs { tier, place: place.clone(), chunks }),
+            }
+        }
+        Ok(())
     }
 }

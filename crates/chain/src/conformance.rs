@@ -427,17 +427,24 @@ pub async fn a_writer_that_is_dropped_gives_its_room_back(store: Arc<dyn ChunkSt
     }
 }
 
-/// Room is decided before the first byte.
+/// Room is decided before the first byte. A store of several disks may have some that a chunk does not fit on.
 pub async fn what_does_not_fit_is_refused_when_it_begins(store: Arc<dyn ChunkStore>) {
     let capacity = store.usage().capacity;
-    let half = (capacity / 2).min(MAX_CHUNK_BYTES);
-    let first = store.begin(chunk(0), half - 100_000).await.expect("room");
-    let second = store.begin(chunk(1), half - 100_000).await.expect("room");
-    let third = store.begin(chunk(2), half - 100_000).await;
-    let refused = matches!(third, Err(WriteError::NoRoom { .. }));
-    assert!(refused, "{third:?}");
-    drop((first, second));
-    let again = store.begin(chunk(2), half - 100_000).await;
+    let half = (capacity / 2).min(MAX_CHUNK_BYTES) - 100_000;
+    let mut open = Vec::new();
+    let refused = loop {
+        let index = u32::try_from(open.len()).expect("few");
+        match store.begin(chunk(index), half).await {
+            Ok(writer) => open.push(writer),
+            Err(error) => break error,
+        }
+        assert!(open.len() as u64 * half <= capacity, "more is promised than there is");
+    };
+    assert!(matches!(refused, WriteError::NoRoom { .. }), "{refused:?}");
+    assert!(open.len() >= 2, "{} fit", open.len());
+    let last = chunk(u32::try_from(open.len()).expect("few"));
+    drop(open);
+    let again = store.begin(last, half).await;
     drop(again.expect("room again"));
     is_empty(&*store).await;
 }

@@ -7,6 +7,8 @@
 //! crc32c 1a2b3c4d        over the lines before
 //! ```
 
+use std::str::Lines;
+
 use cairn_core::digest::plain_crc;
 
 /// Most bytes that the record can have.
@@ -39,6 +41,29 @@ pub(crate) fn decode<const N: usize>(
     title: &str,
     names: [&str; N],
 ) -> Result<[String; N], Unreadable> {
+    let (text, mut lines) = facts_of(bytes, title)?;
+    let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+    let values = names.map(|name| value(name).unwrap_or_default().to_owned());
+    let mut facts = names.iter().zip(&values).map(|(name, value)| (*name, value.as_str()));
+    let facts: [(&str, &str); N] = std::array::from_fn(|_| facts.next().unwrap_or_default());
+    if encode(title, &facts) == text { Ok(values) } else { Err(Unreadable::Damaged) }
+}
+
+/// The facts of a record of this kind in which all have one name.
+pub(crate) fn decode_list(
+    bytes: &[u8],
+    title: &str,
+    name: &str,
+) -> Result<Vec<String>, Unreadable> {
+    let (text, lines) = facts_of(bytes, title)?;
+    let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+    let values: Vec<_> = lines.map_while(value).collect();
+    let facts: Vec<_> = values.iter().map(|value| (name, value.as_str())).collect();
+    if encode(title, &facts) == text { Ok(values) } else { Err(Unreadable::Damaged) }
+}
+
+/// The text, and its lines behind the format.
+fn facts_of<'a>(bytes: &'a [u8], title: &str) -> Result<(&'a str, Lines<'a>), Unreadable> {
     let text = str::from_utf8(bytes).map_err(|_| Unreadable::Damaged)?;
     let mut lines = text.lines();
     let found = lines.next().unwrap_or_default();
@@ -47,15 +72,10 @@ pub(crate) fn decode<const N: usize>(
     }
     // The format is looked at first: a newer one may have other lines.
     match lines.next().and_then(|line| line.strip_prefix("format ")) {
-        Some(FORMAT) => {}
-        Some(format) => return Err(Unreadable::UnknownFormat(format.to_owned())),
-        None => return Err(Unreadable::Damaged),
+        Some(FORMAT) => Ok((text, lines)),
+        Some(format) => Err(Unreadable::UnknownFormat(format.to_owned())),
+        None => Err(Unreadable::Damaged),
     }
-    let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-    let values = names.map(|name| value(name).unwrap_or_default().to_owned());
-    let mut facts = names.iter().zip(&values).map(|(name, value)| (*name, value.as_str()));
-    let facts: [(&str, &str); N] = std::array::from_fn(|_| facts.next().unwrap_or_default());
-    if encode(title, &facts) == text { Ok(values) } else { Err(Unreadable::Damaged) }
 }
 
 #[cfg(test)]
@@ -77,6 +97,18 @@ mod tests {
         assert_eq!(decode(text.as_bytes(), TITLE, ["disk"]), Err(Unreadable::Damaged));
         let other = decode(text.as_bytes(), "another", ["disk", "keys"]);
         assert_eq!(other, Err(Unreadable::OtherTitle(TITLE.to_owned())));
+    }
+
+    #[test]
+    fn facts_of_one_name_are_as_many_as_there_are() {
+        for facts in [&[][..], &["1"], &["1", "two words "]] {
+            let named: Vec<_> = facts.iter().map(|fact| ("disk", *fact)).collect();
+            let text = encode(TITLE, &named);
+            let read = decode_list(text.as_bytes(), TITLE, "disk").expect("our own text");
+            assert_eq!(read, facts);
+        }
+        let other = encode(TITLE, &[("disk", "1"), ("keys", "plain")]);
+        assert_eq!(decode_list(other.as_bytes(), TITLE, "disk"), Err(Unreadable::Damaged));
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub(crate) fn decode(kind: Kind, bytes: &[u8]) -> Result<DiskIncarnation, OpenEr
     disk.parse().map_err(|_| OpenError::IdentityDamaged)
 }
 
+/// Which disk a folder is, whatever kind of store is in it.
+pub(crate) fn disk_of(bytes: &[u8]) -> Result<DiskIncarnation, OpenError> {
+    match decode(Kind::Segments, bytes) {
+        Err(OpenError::OtherStore { .. }) => decode(Kind::Files, bytes),
+        decoded => decoded,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +96,6 @@ mod tests {
         let text = encode(Kind::Files, disk);
         let error = decode(Kind::Segments, text.as_bytes()).expect_err("the other kind");
         assert!(matches!(error, OpenError::OtherStore { .. }), "{error}");
+        assert_eq!(disk_of(text.as_bytes()).expect("either kind"), disk);
     }
 }

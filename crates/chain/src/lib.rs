@@ -5,6 +5,7 @@
 //!                 (contract)    (tiers)  (Lru, …)  │   (few large files; a      (seam)  MemoryDisk     crashes and fails on request
 //!                                                  │    file per chunk)
 //!                                                  ├─► EngineStore ─► MemoryStore · BTreeStore (redb) · LsmStore (fjall) · ObjectTier (S3 …)
+//!                                                  ├─► Spread ─► several stores, each on a disk of its own
 //!                                                  └─► FaultStore ─► another store, with faults on request
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod btree;
 pub mod chain;
 mod checks;
 pub mod disk;
+pub mod disk_set;
 mod engine;
 mod facts;
 pub mod faulty;
@@ -31,6 +33,7 @@ pub mod plan;
 pub mod report;
 pub mod segments;
 mod settings;
+pub mod spread;
 pub mod store;
 mod tree;
 mod turns;
@@ -50,6 +53,7 @@ pub use object_tier::{ObjectTier, ObjectTierConfig, ObjectTierSeams};
 pub use open::OpenError;
 pub use pins::{Pin, Pins};
 pub use segments::{SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
+pub use spread::{NoDisks, Spread, SpreadSeams};
 pub use store::{
     ChunkEnd, ChunkPage, ChunkReader, ChunkStat, ChunkStore, ChunkWriter, Damage, DeleteError,
     DiskReport, Erased, FRAME_BYTES, Frame, ListChunks, MAX_CHUNK_BYTES, ReadError, ReadHeader,

@@ -1,6 +1,7 @@
 //! Chunks that must stay where they are for now: a tier that makes room passes them over.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_core::ids::ChunkId;
@@ -15,6 +16,8 @@ pub struct Pins(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     pinned: Mutex<BTreeMap<ChunkId, usize>>,
+    /// Holds of all chunks.
+    all: AtomicUsize,
     released: Notify,
 }
 
@@ -25,9 +28,15 @@ impl Pins {
         Pin { pins: self.clone(), chunk }
     }
 
+    /// Keeps every chunk from being evicted until the hold is dropped.
+    pub fn hold_all(&self) -> HoldAll {
+        self.0.all.fetch_add(1, Ordering::SeqCst);
+        HoldAll(self.clone())
+    }
+
     /// Whether a chunk has to stay.
     pub fn holds(&self, chunk: ChunkId) -> bool {
-        self.pinned().contains_key(&chunk)
+        self.0.all.load(Ordering::SeqCst) > 0 || self.pinned().contains_key(&chunk)
     }
 
     /// Ready when a chunk need not stay any more, from the moment of this call on.
@@ -37,6 +46,17 @@ impl Pins {
 
     fn pinned(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChunkId, usize>> {
         self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps every chunk where it is until dropped.
+#[derive(Debug)]
+pub struct HoldAll(Pins);
+
+impl Drop for HoldAll {
+    fn drop(&mut self) {
+        self.0.0.all.fetch_sub(1, Ordering::SeqCst);
+        self.0.0.released.notify_waiters();
     }
 }
 

@@ -143,7 +143,8 @@ impl From<&DeleteError> for Fault {
             DeleteError::DiskFailed
             | DeleteError::Disk { .. }
             | DeleteError::Interrupted(_)
-            | DeleteError::Tiers(_) => FaultKind::Failed,
+            | DeleteError::Tiers(_)
+            | DeleteError::Disks(_) => FaultKind::Failed,
         };
         Self::new(kind, error)
     }

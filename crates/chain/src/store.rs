@@ -495,8 +495,11 @@ pub enum DeleteError {
     /// Several tiers of a chain failed; the others have deleted.
     #[error("{} tiers failed, the first of them: {}", .0.len(), first_of(.0))]
     Tiers(Vec<(String, DeleteError)>),
+    /// Several disks of a spread failed; the others have deleted.
+    #[error("{} disks failed, the first of them: {}", .0.len(), first_of(.0))]
+    Disks(Vec<(String, DeleteError)>),
 }
 
 fn first_of(failed: &[(String, DeleteError)]) -> String {
-    failed.first().map_or_else(String::new, |(tier, error)| format!("{tier}: {error}"))
+    failed.first().map_or_else(String::new, |(part, error)| format!("{part}: {error}"))
 }

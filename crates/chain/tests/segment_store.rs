@@ -10,6 +10,7 @@ use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 
 mod segment_store {
     mod basics;
+    mod cache;
     mod crash;
     mod damage;
 }

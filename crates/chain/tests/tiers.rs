@@ -10,6 +10,7 @@ mod tiers {
     mod remove;
     mod scenarios;
     mod setup;
+    mod spread;
     mod wrappers;
     mod write;
 }

@@ -1,6 +1,8 @@
 //! Processes die while they work.
 
 pub(crate) mod all_killed;
+pub(crate) mod disk;
+mod disks;
 pub(crate) mod download;
 pub(crate) mod fsck;
 pub(crate) mod garbage;

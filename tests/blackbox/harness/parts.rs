@@ -1,8 +1,9 @@
 //! A cluster of separate processes, so that single ones can be killed.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -19,6 +20,8 @@ pub(crate) struct PartsPlan {
     /// The file of each node, with its number for `{node}`.
     node_file: Option<String>,
     transport: &'static str,
+    /// Folders of nodes that are elsewhere than the others'.
+    node_data: BTreeMap<usize, PathBuf>,
     /// Where the catalog is; by default where the tests are told to have it.
     store: Store,
 }
@@ -28,8 +31,9 @@ impl PartsPlan {
     pub(crate) fn new(nodes: usize, copies: usize) -> Self {
         let (master_flags, flags) = (Vec::new(), Vec::new());
         let store = Store::of_this_run();
-        let (node_file, transport) = (None, "lane");
-        Self { masters: 1, nodes, copies, master_flags, flags, node_file, transport, store }
+        let (node_file, node_data, transport) = (None, BTreeMap::new(), "lane");
+        let masters = 1;
+        Self { masters, nodes, copies, master_flags, flags, node_file, transport, node_data, store }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
@@ -53,7 +57,8 @@ impl PartsPlan {
         self
     }
 
-    /// What the file says that each node is given; its number stands for `{node}`.
+    /// What the file says that each node is given; its number stands for `{node}`, the folder of all data for
+    /// `{home}`.
     pub(crate) fn node_file(mut self, text: &str) -> Self {
         self.node_file = Some(text.to_owned());
         self
@@ -63,6 +68,17 @@ impl PartsPlan {
     pub(crate) fn on(mut self, store: Store) -> Self {
         self.store = store;
         self
+    }
+
+    /// Node `at` keeps its chunks in this folder.
+    pub(crate) fn node_data(mut self, at: usize, folder: PathBuf) -> Self {
+        self.node_data.insert(at, folder);
+        self
+    }
+
+    fn node_folder(&self, at: usize, home: &TempDir) -> PathBuf {
+        let elsewhere = self.node_data.get(&at).cloned();
+        elsewhere.unwrap_or_else(|| home.path().join(format!("node-{at}")))
     }
 
     /// How gateways and nodes exchange chunks.
@@ -133,7 +149,7 @@ async fn run_node(
     ports: &mut Ports,
 ) -> Option<Process> {
     let (masters, port) = (ports.master_urls(), &mut ports.nodes[at]);
-    let data = home.path().join(format!("node-{at}"));
+    let data = plan.node_folder(at, home);
     let mut arguments = words(&format!(
         "node --open --data {} --listen {port} --master {masters} --zone zone-{at} --chunk-transport {}",
         data.display(),
@@ -142,7 +158,9 @@ async fn run_node(
     arguments.extend(plan.flags.iter().cloned());
     if let Some(text) = &plan.node_file {
         let file = home.path().join(format!("node-{at}.toml"));
-        std::fs::write(&file, text.replace("{node}", &at.to_string())).expect("written");
+        let text = text.replace("{node}", &at.to_string());
+        let text = text.replace("{home}", &home.path().display().to_string());
+        std::fs::write(&file, text).expect("written");
         arguments.extend(["--config".to_owned(), file.display().to_string()]);
     }
     let process = Process::start(&format!("node {at}"), &arguments);
@@ -240,9 +258,19 @@ impl Parts {
         codes
     }
 
+    /// The folder of all data.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Where node `at` keeps its chunks.
     pub(crate) fn node_folder(&self, at: usize) -> PathBuf {
-        self.home.path().join(format!("node-{at}"))
+        self.plan.node_folder(at, &self.home)
+    }
+
+    /// The process of node `at`.
+    pub(crate) fn node(&self, at: usize) -> &Process {
+        self.nodes[at].as_ref().expect("the node runs")
     }
 
     /// Where node `at` is reached, or was.

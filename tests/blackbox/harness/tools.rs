@@ -19,11 +19,16 @@ pub(crate) fn tool(name: &str, mut command: Command, probe: &[&str], how: &str) 
         }
         return Some(found);
     }
+    missing(name, how);
+    None
+}
+
+/// Says loudly that something is missing, and fails where `CAIRN_REQUIRE` names it.
+pub(crate) fn missing(name: &str, how: &str) {
     let required = std::env::var("CAIRN_REQUIRE").unwrap_or_default();
     let required = required.split([',', ' ']).any(|required| required == name);
     assert!(!required, "{name} is required and missing: {how}");
     eprintln!("SKIPPED: no {name} ({how})");
-    None
 }
 
 /// Runs a tool to its end: whether it was content, and what it said.

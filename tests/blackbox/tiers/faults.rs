@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{admin, all_come_back, files, put_all, two_nodes};
-use crate::harness::{Parts, eventually};
+use crate::harness::{Parts, Process, eventually};
 
 const FAILING: &str = "behind-journal = 'behind'\n\
     chain = { behind = { first-retry = '10ms', last-retry = '50ms', drain = '1s' } }\n\
@@ -31,6 +31,16 @@ async fn a_tier_behind_that_fails_is_told_to_the_master_and_catches_up_when_it_w
         if told { Ok(()) } else { Err(format!("{far}")) }
     })
     .await;
+
+    let url = format!("http://{}", parts.edge.admin);
+    let (_, table, _) = Process::run(&["admin", "nodes", "--admin-url", &url]).await;
+    let rows: Vec<_> = table.lines().map(str::trim).collect();
+    let told: Vec<_> = rows.iter().filter(|row| row.starts_with("far")).collect();
+    assert!(
+        told.len() == 2 && told[0].contains("failing") && told[0].contains("tier: "),
+        "{table}"
+    );
+    assert!(rows.iter().any(|row| row.starts_with("near") && row.contains("good")), "{table}");
 
     parts.describe_nodes(Some(FAILING));
     for node in 0..2 {

@@ -42,7 +42,7 @@ async fn files_come_back(tiers: &str) -> Parts {
 }
 
 /// Waits until every tier of every node has what it is to have.
-async fn flush(parts: &Parts) {
+pub(super) async fn flush(parts: &Parts) {
     for node in parts.node_addresses() {
         let mut node = ChunksClient::new(channel(node).await);
         node.flush(FlushRequest {}).await.expect("flushed");

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cairn_core::digest::plain_crc;
 use cairn_core::ids::ChunkId;
 use cairn_runtime::{Blocking, BlockingError, Spawner};
+use futures_util::future;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -213,6 +214,17 @@ impl Journal {
     /// Chunks that the last life has left to be copied, in order.
     pub fn recovered(&self) -> Vec<ChunkId> {
         self.recovered.keys().copied().collect()
+    }
+
+    /// Notes that chunks are to be copied, durably, as if the last life had left them so.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) async fn adopt(&mut self, chunks: Vec<ChunkId>) -> Result<(), WriteError> {
+        future::try_join_all(chunks.iter().map(|chunk| self.note(*chunk))).await?;
+        let pins = self.pins();
+        self.recovered.extend(chunks.into_iter().map(|chunk| (chunk, pins.pin(chunk))));
+        Ok(())
     }
 
     pub(super) fn take_recovered(&mut self) -> BTreeMap<ChunkId, Pin> {
@@ -513,7 +525,7 @@ mod tests {
         let journal = open(&disk).await.expect("a journal");
         let before = disk.changes();
         let notes = (0..100).map(|index| journal.note(chunk(index)));
-        let noted = futures_util::future::join_all(notes).await;
+        let noted = future::join_all(notes).await;
         assert!(noted.iter().all(Result::is_ok));
         assert_eq!(disk.changes() - before, 2, "one write and one fsync");
     }

@@ -103,6 +103,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the disk says.
     fn length(&self) -> io::Result<u64>;
+
+    /// Says that what was read of `length` bytes at `offset` is not wanted again soon: the system need not keep it in
+    /// memory. A wish, and about whole pages: nothing comes of it where the system does not know it.
+    fn uncache(&self, offset: u64, length: u64) {
+        let _ = (offset, length);
+    }
 }
 
 /// Holds a lock until dropped.

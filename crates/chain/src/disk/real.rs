@@ -2,10 +2,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
+#[cfg(target_os = "linux")]
+use rustix::fs::Advice;
 use rustix::fs::FlockOperation;
 
 use super::{Disk, DiskEntry, DiskFile, DiskLock, DiskSpace};
@@ -47,6 +51,18 @@ impl RealDisk {
             _ => File::open(".")?.sync_all()?,
         }
         Ok(Self { root, mode })
+    }
+
+    /// The folder at `root`, which is not made. Folders and files that are made in it are for the owner alone.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is none, or what the system says, e.g. that `root` is a file.
+    pub fn existing(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        match fs::metadata(&root)?.is_dir() {
+            true => Ok(Self { root, mode: Self::MODE }),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     /// Where the folder is.
@@ -166,6 +182,14 @@ impl DiskFile for RealFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uncache(&self, offset: u64, length: u64) {
+        // Without a length it would be about all of the rest.
+        if let Some(length) = NonZeroU64::new(length) {
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(length), Advice::DontNeed);
+        }
     }
 }
 

@@ -66,11 +66,16 @@ pub(crate) struct State<E> {
 impl<E: Entry> State<E> {
     /// Holds `chunks`, on `disk`.
     pub(crate) fn new(disk: DiskIncarnation, capacity: u64, chunks: BTreeMap<ChunkId, E>) -> Self {
+        let (mut used, mut damaged) = (0, 0);
+        for entry in chunks.values() {
+            used += entry.room();
+            damaged += u64::from(!entry.listed());
+        }
         Self {
             disk,
             capacity,
-            used: chunks.values().map(Entry::room).sum(),
-            damaged: chunks.values().filter(|entry| !entry.listed()).count() as u64,
+            used,
+            damaged,
             chunks,
             held: 0,
             reserved: 0,

@@ -9,12 +9,23 @@ use crate::chain::WriteMode;
 /// everything would pass it by.
 pub const CAPACITY_FLOOR: u64 = 16 << 20;
 
+/// Most tiers of a chain: a node can tell of 64, those of chains within chains included.
+const MOST_TIERS: usize = 16;
+/// Most bytes of a tier's name.
+const MOST_NAME_BYTES: usize = 64;
+
 /// A described chain makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// There is no tier.
     #[error("the chain has no tier: describe at least one")]
     Empty,
+    /// There are more tiers than a chain can have.
+    #[error("the chain has {0} tiers: {MOST_TIERS} are the most")]
+    TooMany(usize),
+    /// A name is empty, or too long.
+    #[error("a tier cannot be called {0:?}: use 1 to {MOST_NAME_BYTES} bytes")]
+    BadName(String),
     /// Two tiers have one name.
     #[error("two tiers are called {0}: give each a name of its own")]
     SameName(String),
@@ -89,7 +100,10 @@ impl Plan {
         let mut places = Vec::new();
         self.places(&mut places);
         for (at, (other, place)) in places.iter().enumerate() {
-            let same = places[..at].iter().find(|(_, earlier)| overlap(earlier, place));
+            let beside = |earlier: &str| self.is_beside(earlier, place);
+            let same = places[..at]
+                .iter()
+                .find(|(_, earlier)| overlap(earlier, place) && !beside(earlier));
             problems.extend(same.map(|(one, _)| PlanError::SamePlace {
                 one: one.clone(),
                 other: other.clone(),
@@ -97,6 +111,17 @@ impl Plan {
             }));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Whether one of two places is segments in the node's folder, which leave other folders in it alone.
+    fn is_beside(&self, one: &str, other: &str) -> bool {
+        let Some(folder) = &self.folder else { return false };
+        let folder = normal(&folder.display().to_string());
+        let is_segments = |plan: &TierPlan| {
+            matches!(plan.store, StorePlan::Segments(_))
+                && plan.store.normal_place().as_ref() == Some(&folder)
+        };
+        one != other && (one == folder || other == folder) && self.tiers.iter().any(is_segments)
     }
 
     fn check_tiers(&self, problems: &mut Vec<PlanError>) {
@@ -107,8 +132,14 @@ impl Plan {
         if first.tier.write == WriteMode::Behind {
             problems.push(PlanError::FirstBehind(first.tier.name.clone()));
         }
+        if self.tiers.len() > MOST_TIERS {
+            problems.push(PlanError::TooMany(self.tiers.len()));
+        }
         let mut names = BTreeSet::new();
         for plan in &self.tiers {
+            if !(1..=MOST_NAME_BYTES).contains(&plan.tier.name.len()) {
+                problems.push(PlanError::BadName(plan.tier.name.clone()));
+            }
             if !names.insert(&plan.tier.name) {
                 problems.push(PlanError::SameName(plan.tier.name.clone()));
             }
@@ -127,8 +158,7 @@ impl Plan {
     pub fn durable_places(&self) -> Vec<(String, String)> {
         let mut places = Vec::new();
         for plan in self.tiers.iter().filter(|plan| plan.tier.durable) {
-            let place = plan.store.place().map(|place| normal(&place));
-            places.extend(place.map(|place| (plan.tier.name.clone(), place)));
+            places.extend(plan.store.normal_place().map(|place| (plan.tier.name.clone(), place)));
             if let StorePlan::Chain(chain) = &plan.store {
                 places.extend(chain.durable_places());
             }
@@ -141,8 +171,7 @@ impl Plan {
             if let StorePlan::Chain(chain) = &plan.store {
                 chain.places(places);
             }
-            let place = plan.store.place().map(|place| normal(&place));
-            places.extend(place.map(|place| (plan.tier.name.clone(), place)));
+            places.extend(plan.store.normal_place().map(|place| (plan.tier.name.clone(), place)));
         }
         let journal = self.behind_journal.iter().map(|path| normal(&path.display().to_string()));
         places.extend(journal.map(|place| ("behind-journal".to_owned(), place)));
@@ -181,6 +210,11 @@ impl TierPlan {
 }
 
 impl StorePlan {
+    /// [`Self::place`], written in one way.
+    pub(super) fn normal_place(&self) -> Option<String> {
+        self.place().map(|place| normal(&place))
+    }
+
     /// Where it is: a folder, a file, or a bucket with its prefix.
     fn place(&self) -> Option<String> {
         let path = match self {
@@ -228,6 +262,8 @@ fn overlap(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::chain::TierConfig;
     use crate::memory::MemoryStoreConfig;
@@ -319,6 +355,20 @@ mod tests {
         assert_eq!(problems(vec![disk(), other]), []);
         let journal = tier(TierConfig::named("other"), "/var/journal");
         assert_eq!(problems(vec![disk(), journal]).len(), 1);
+    }
+
+    #[test]
+    fn segments_in_the_nodes_folder_leave_room_for_other_tiers_in_it() {
+        let tiers = vec![
+            in_lru(tier(TierConfig::named("disk"), "."), 500 << 20),
+            tier(TierConfig::named("far").behind(), "far"),
+        ];
+        let plan = Plan { behind_journal: Some("behind".into()), ..plan(tiers) };
+        assert_eq!(plan.clone().within(Path::new("/srv/node")).check(), Ok(()));
+        let mut twice = plan;
+        twice.tiers.push(tier(TierConfig::named("again"), "."));
+        let twice = twice.within(Path::new("/srv/node")).check().expect_err("the same place");
+        assert!(matches!(twice[..], [PlanError::SamePlace { .. }]), "{twice:?}");
     }
 
     #[test]

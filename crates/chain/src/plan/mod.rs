@@ -18,6 +18,7 @@
 //! ```
 
 mod check;
+mod kept;
 mod open;
 
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ use crate::segments::SegmentStoreConfig;
 use crate::wrap::{LruConfig, TimeoutConfig};
 
 pub use check::{CAPACITY_FLOOR, PlanError};
-pub use open::{Folder, Folders, OpenPlan, PlanNotOpened, PlanSeams};
+pub use open::{Folder, Folders, OpenPlace, OpenPlan, PlanNotOpened, PlanSeams};
 
 /// Tiers as they are described.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Plan {
     pub chain: ChainConfig,
     /// The folder of the journal of what is still to be copied, where a tier is written behind.
     pub behind_journal: Option<PathBuf>,
+    /// The node's folder, of [`Self::within`]: segments may be in it beside whatever else is.
+    #[serde(skip)]
+    folder: Option<PathBuf>,
 }
 
 /// One of them.
@@ -185,6 +189,11 @@ impl StorePlan {
 }
 
 impl Plan {
+    /// Tiers, a chain of them, and a journal, as they stand in a file.
+    pub fn new(tiers: Vec<TierPlan>, chain: ChainConfig, behind_journal: Option<PathBuf>) -> Self {
+        Self { tiers, chain, behind_journal, folder: None }
+    }
+
     /// The same with paths that are relative taken to lie in `folder`.
     #[must_use]
     pub fn within(mut self, folder: &Path) -> Self {
@@ -197,6 +206,7 @@ impl Plan {
             }
         }
         self.behind_journal = self.behind_journal.map(|path| folder.join(path));
+        self.folder = Some(folder.to_owned());
         self
     }
 }

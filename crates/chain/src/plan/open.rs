@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cairn_core::ids::DiskIncarnation;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::kept::keep_all;
 use super::{FilesPlan, Plan, PlanError, SegmentsPlan, StorePlan, TierPlan};
 use crate::btree::BTreeStore;
 use crate::chain::{
@@ -87,6 +89,22 @@ pub enum PlanNotOpened {
     /// A tier cannot be opened.
     #[error(transparent)]
     Tier(#[from] TierNotOpened),
+    /// It cannot be seen what a tier with an LRU has, or what the others have of it.
+    #[error("see whether another tier has what tier {tier} has: {problem}")]
+    Unlisted {
+        /// The tier with the LRU.
+        tier: String,
+        /// Why.
+        problem: String,
+    },
+    /// A tier with an LRU has chunks that no other one has, and none is written behind.
+    #[error(
+        "tier {0} has an LRU, and chunks that no tier has which keeps them: put a tier behind it, which they are copied to first"
+    )]
+    Unkept(String),
+    /// What is to be copied cannot be noted.
+    #[error("note what is to be copied: {0}")]
+    NotNoted(String),
     /// The tiers make no chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -103,13 +121,34 @@ pub struct OpenPlan {
     pub chain: Chain,
     /// The stores whose chunks are to be read and proven from time to time, without what is wrapped around them.
     pub scrubbed: Vec<Arc<dyn ChunkStore>>,
+    /// Where durable tiers keep chunks.
+    pub places: Vec<OpenPlace>,
+}
+
+/// Where a durable tier keeps chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPlace {
+    /// The tier's name.
+    pub tier: String,
+    /// A folder, a file, or a bucket with its prefix; see [`Plan::durable_places`].
+    pub place: String,
+    /// The lives of what is there.
+    pub disks: Vec<DiskIncarnation>,
+    /// Chunks that were there when it was opened.
+    pub chunks: u64,
 }
 
 /// What is handed on from tier to tier while they are opened.
 #[derive(Debug, Clone)]
 struct Opener {
     seams: PlanSeams,
-    scrubbed: Arc<Mutex<Vec<Arc<dyn ChunkStore>>>>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    scrubbed: Vec<Arc<dyn ChunkStore>>,
+    places: Vec<OpenPlace>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -122,10 +161,10 @@ impl Plan {
     /// [`PlanNotOpened`].
     pub async fn open(self, seams: PlanSeams) -> Result<OpenPlan, PlanNotOpened> {
         self.check().map_err(PlanNotOpened::Senseless)?;
-        let opener = Opener { seams, scrubbed: Arc::default() };
+        let opener = Opener { seams, found: Arc::default() };
         let chain = self.open_below(String::new(), opener.clone()).await?;
-        let mut scrubbed = opener.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(OpenPlan { chain, scrubbed: mem::take(&mut *scrubbed) })
+        let Found { scrubbed, places } = mem::take(&mut *opener.found());
+        Ok(OpenPlan { chain, scrubbed, places })
     }
 
     /// Opens a chain within a tier: its tiers' names begin with that one's.
@@ -136,14 +175,22 @@ impl Plan {
     ) -> BoxFuture<'static, Result<Chain, PlanNotOpened>> {
         async move {
             // The journal first: it says what the tiers must not let go of.
-            let journal = self.open_journal(&opener.seams).await?;
+            let mut journal = self.open_journal(&opener.seams).await?;
             let pins = journal.as_ref().map(Journal::pins).unwrap_or_default();
+            let hold = pins.hold_all();
             let opening = |mut plan: TierPlan| {
                 plan.tier.name.insert_str(0, &above);
                 let name = plan.tier.name.clone();
                 (name, Box::pin(plan.open(opener.clone(), pins.clone())) as Opening)
             };
             let tiers = open_tiers(self.tiers.into_iter().map(opening).collect()).await?;
+            if let Err(error) = keep_all(&tiers, journal.as_mut()).await {
+                for tier in tiers.iter().rev() {
+                    tier.store.close().await;
+                }
+                return Err(error);
+            }
+            drop(hold);
             let PlanSeams { spawner, clock, entropy, errors, .. } = opener.seams;
             let seams = ChainSeams { spawner, clock, entropy, errors };
             Ok(Chain::open(self.chain, tiers, journal, seams)?)
@@ -169,10 +216,15 @@ impl TierPlan {
     /// Opens the store and puts the wrappers around it, from the inside out.
     async fn open(self, opener: Opener, pins: Pins) -> Result<Tier, Failure> {
         let Self { tier, store, lru, timeout, metered, traced, scrub, faults } = self;
-        let nests = matches!(store, StorePlan::Chain(_));
+        let (nests, place) = (matches!(store, StorePlan::Chain(_)), store.normal_place());
         let mut store = store.open(&tier.name, &opener).await?;
         if scrub && !nests {
-            opener.scrubs(&store);
+            opener.found().scrubbed.push(Arc::clone(&store));
+        }
+        if let Some(place) = place.filter(|_| tier.durable) {
+            let disks = store.disks().iter().map(|report| report.disk).collect();
+            let (tier, chunks) = (tier.name.clone(), store.usage().chunks);
+            opener.found().places.push(OpenPlace { tier, place, disks, chunks });
         }
         let PlanSeams { spawner, clock, entropy, errors, observer, .. } = opener.seams;
         if let Some(faults) = faults {
@@ -202,9 +254,8 @@ impl TierPlan {
 }
 
 impl Opener {
-    fn scrubs(&self, store: &Arc<dyn ChunkStore>) {
-        let mut scrubbed = self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
-        scrubbed.push(Arc::clone(store));
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use cairn_core::digest::plain_crc;
 use cairn_core::ids::{ChunkId, DiskIncarnation};
 
+use super::format::MAX_SEQUENCE;
 use super::open::absent;
 use super::shared::{Place, Shared};
 use crate::disk::{Disk, DiskFile, PublishError, durable_publish};
@@ -169,7 +170,7 @@ pub(super) fn read(
     let Some(file) = disk.open(FILE).map(Some).or_else(absent)? else {
         return Ok(None);
     };
-    let mut input = Input { file, at: 0 };
+    let mut input = Input { end: file.length()?, file, at: 0 };
     let checkpoint = input.checkpoint(incarnation)?;
     if checkpoint.is_none() {
         tracing::error!(target: "cairn", disk = %incarnation, "the index file is damaged: the records are read instead");
@@ -179,6 +180,7 @@ pub(super) fn read(
 
 struct Input {
     file: Box<dyn DiskFile>,
+    end: u64,
     at: u64,
 }
 
@@ -194,6 +196,9 @@ impl Input {
             return Ok(None);
         }
         let known = u64::from(number(&head, 28)) << 32 | u64::from(number(&head, 32));
+        if known > MAX_SEQUENCE {
+            return Ok(None);
+        }
         let mut checkpoint = Checkpoint { known, next: number(&head, 36), ..Checkpoint::default() };
         let Some(segments) = self.part(0, number(&head, 40) as usize * 8)? else {
             return Ok(None);
@@ -201,11 +206,13 @@ impl Input {
         for entry in segments.chunks_exact(8) {
             checkpoint.complete.insert(number(entry, 0), number(entry, 4));
         }
-        let mut chunks = Vec::new();
+        let rest = self.end.saturating_sub(self.at) / CHUNK_BYTES as u64;
+        let mut chunks = Vec::with_capacity(usize::try_from(rest).unwrap_or(0));
         for block in 0.. {
             let Some(entries) = self.block(block)? else {
                 return Ok(None);
             };
+            let entries = &entries[4..];
             if entries.is_empty() {
                 break;
             }
@@ -222,18 +229,21 @@ impl Input {
         Ok(Some(checkpoint))
     }
 
-    /// The entries of a block; nothing when it is damaged.
+    /// A block, without its checksum; nothing when it is damaged.
     fn block(&mut self, block: u32) -> io::Result<Option<Vec<u8>>> {
         let bytes = self.file.read_at(self.at, 4)?;
         if bytes.len() < 4 || number(&bytes, 0) as usize > BLOCK_CHUNKS {
             return Ok(None);
         }
-        let part = self.part(block, 4 + number(&bytes, 0) as usize * CHUNK_BYTES)?;
-        Ok(part.map(|mut part| part.split_off(4)))
+        self.part(block, 4 + number(&bytes, 0) as usize * CHUNK_BYTES)
     }
 
     /// The next `length` bytes; nothing when their checksum does not match.
     fn part(&mut self, seed: u32, length: usize) -> io::Result<Option<Vec<u8>>> {
+        // A damaged length is not asked for.
+        if self.end.saturating_sub(self.at) < length as u64 + 4 {
+            return Ok(None);
+        }
         let mut part = self.file.read_at(self.at, length + 4)?;
         if part.len() < length + 4 {
             return Ok(None);

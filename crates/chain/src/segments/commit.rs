@@ -33,6 +33,10 @@ use crate::store::{DeleteError, WriteError};
 /// A batch takes no further record once it has this many bytes.
 const BATCH_BYTES: u64 = 4 << 20;
 
+/// With this many records that are to be undone nothing is written before their tombstones are: where a disk refuses
+/// writes for hours, each of them would leave one more.
+const MOST_UNDONE: usize = 1024;
+
 /// A chunk to be made durable.
 #[derive(Debug)]
 pub(super) struct Put {
@@ -224,6 +228,12 @@ impl Shared {
         self.state().takes_writes()?;
         Batch::of(self, Vec::new()).write(self, Size::Small).map(|batch| batch.publish(self))
     }
+
+    /// Keeps what is to be undone bounded. Blocks.
+    fn settle_many_undone(&self) -> Result<(), CommitError> {
+        let many = locked(&self.undone).len() >= MOST_UNDONE;
+        if many { self.settle_undone() } else { Ok(()) }
+    }
 }
 
 impl Lane {
@@ -282,9 +292,8 @@ fn work_off(shared: &Shared, size: Size) {
     let lane = shared.lane(size);
     let _running = Running(lane);
     while let Some(commits) = lane.take() {
-        let takes_writes = shared.state().takes_writes();
-        if let Err(error) = takes_writes {
-            let error = CommitError::from(error);
+        let takes_writes = shared.state().takes_writes().map_err(CommitError::from);
+        if let Err(error) = takes_writes.and_then(|()| shared.settle_many_undone()) {
             commits.into_iter().for_each(|commit| drop(commit.done.send(Err(error.clone()))));
             continue;
         }
@@ -325,7 +334,11 @@ impl Batch {
 
     /// Writes and syncs all records. After a failure none of them counts.
     fn write(mut self, shared: &Shared, size: Size) -> Result<Written<'_>, CommitError> {
-        let mut numbers = shared.sequences.take(self.records());
+        let numbers = shared.sequences.take(self.records());
+        let mut numbers = numbers.map_err(|source| {
+            let error = WriteError::Disk { doing: "number records", source };
+            self.undo(shared, error)
+        })?;
         let mut own = OwnRecords::default();
         for undone in &self.undone {
             own.note(undone.chunk, What::Tombstone(undone.segment));

@@ -7,6 +7,7 @@
 //!
 //! Whatever step is the last before a crash: a copy without a seal is thrown away, and with one its sources are as good
 //! as gone. A note is needed as long as there is the segment that it names, or an index file that does not know it.
+//! Closing breaks the copying off; it begins anew after the next opening.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -89,8 +90,11 @@ async fn keep_up(weak: &Weak<Shared>, pace: Pace, due: &mut Due) -> Option<()> {
         };
         let compacted = compact(&shared, &victims, pace).await;
         if let Err(error) = compacted {
-            tracing::warn!(target: "cairn", disk = %shared.incarnation, %error, "compact segments");
             release(&shared, &victims);
+            if let CompactError::Closing = error {
+                return None;
+            }
+            tracing::warn!(target: "cairn", disk = %shared.incarnation, %error, "compact segments");
             let clock = shared.clock.clone();
             drop((_open, shared));
             clock.sleep(AFTER_FAILURE).await;
@@ -193,6 +197,9 @@ async fn remove(shared: &Arc<Shared>, victims: &[u32]) -> Result<(), CompactErro
 /// Segments were not compacted. They are as they were.
 #[derive(Debug, thiserror::Error)]
 enum CompactError {
+    /// No failure: closing does not wait for copies.
+    #[error("the store is closing")]
+    Closing,
     #[error(transparent)]
     Disk(#[from] io::Error),
     #[error("read a chunk: {0}")]
@@ -229,7 +236,8 @@ async fn copy_all(
             // It counts as missing from here on, and is not copied.
             drop(delete::quarantine(shared, chunk).await);
         }
-        pause(&shared.clock, bytes, pace.rate).await;
+        let pause = pause(&shared.clock, bytes, pace.rate);
+        shared.closing.run_until_cancelled(pause).await.ok_or(CompactError::Closing)?;
     }
     let (job, segment, end) = (Arc::clone(shared), Arc::clone(&copy.segment), copy.end);
     shared.ledger.run(move || job.seal(&segment, end)).await??;
@@ -320,7 +328,7 @@ impl Shared {
 
     /// Says that the copies are complete, durably.
     fn seal(&self, segment: &OpenSegment, at: u64) -> io::Result<()> {
-        let mut numbers = self.sequences.take(1);
+        let mut numbers = self.sequences.take(1)?;
         let record = Record {
             chunk: no_chunk(),
             extent: RECORD_BYTES as u64,

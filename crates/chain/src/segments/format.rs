@@ -54,6 +54,9 @@ pub(super) const UNIT_BYTES: u64 = 64;
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// Most segments that are compacted into one.
 pub(super) const MAX_SOURCES: usize = 64;
+/// No record has a higher sequence: a record each nanosecond takes 146 years to get there. What says so is damaged, and
+/// numbers are left for what comes after.
+pub(super) const MAX_SEQUENCE: u64 = 1 << 62;
 /// Chunks up to this many bytes are records of a batch; larger ones have an extent.
 pub(super) const SMALL_BYTES: u64 = 512 << 10;
 
@@ -257,7 +260,7 @@ impl Record {
             }
             What::Tombstone(_) | What::Quarantine(_) | What::Seal => RECORD_BYTES as u64,
         };
-        self.extent >= needed
+        self.extent >= needed && self.sequence.max(self.durable) <= MAX_SEQUENCE
     }
 }
 

@@ -26,6 +26,7 @@ mod files;
 mod format;
 mod open;
 mod reader;
+mod recent;
 mod replay;
 mod scan;
 mod sequence;

@@ -1,4 +1,5 @@
-//! Reading a chunk: its record and table first, then block by block against the table. A small chunk is one read.
+//! Reading a chunk: its record and table first, then block by block against the table. A small chunk is one read. A large
+//! one that was not read lately is not kept in the system's memory.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use cairn_core::ids::ChunkId;
 use cairn_core::range::ByteRange;
 use futures_util::stream::{self, StreamExt};
 
-use super::format::{Description, RECORD_BYTES, Record, What, table_length};
+use super::format::{
+    Description, PAGE_BYTES, RECORD_BYTES, Record, SMALL_BYTES, What, table_length,
+};
 use super::shared::{Place, Shared};
 use crate::checks::{next_frame, prove_blocks};
 use crate::disk::DiskFile;
@@ -29,6 +32,9 @@ pub(super) async fn read(
 ) -> Result<ChunkReader, ReadError> {
     let opened = Arc::new(open(shared, chunk).await?);
     let Description { length, hash, .. } = opened.description;
+    if is_large(length) {
+        shared.recent.note(chunk);
+    }
     let blocks = ByteRange::within(range.offset, range.length, length)
         .aligned_to(BLOCK_BYTES as u64, length);
     let header = ReadHeader { length, hash, offset: blocks.offset };
@@ -44,6 +50,11 @@ pub(super) async fn read(
         }
     });
     Ok(ChunkReader { header, frames: frames.boxed() })
+}
+
+/// Whether a chunk has an extent, and so pages of its own.
+const fn is_large(length: u64) -> bool {
+    length > SMALL_BYTES
 }
 
 const END: ByteRange = ByteRange { offset: 0, length: 0 };
@@ -66,6 +77,10 @@ pub(super) async fn prove(shared: &Arc<Shared>, chunk: ChunkId) -> Result<Descri
 }
 
 async fn open(shared: &Arc<Shared>, chunk: ChunkId) -> Result<OpenRecord, ReadError> {
+    // Told without waiting for the disk: of several disks, those that lack a chunk are asked as well.
+    if shared.served(chunk).is_none() {
+        return Err(ReadError::NotFound { chunk });
+    }
     let job = {
         let shared = Arc::clone(shared);
         move || shared.open_chunk(chunk)
@@ -130,6 +145,8 @@ pub(super) struct OpenRecord {
     pub(super) table: Vec<u32>,
     /// The data, when it was read along.
     along: Option<Bytes>,
+    /// It is large, and was not read lately: nothing of it is to stay in the system's memory.
+    once: bool,
 }
 
 impl OpenRecord {
@@ -159,7 +176,8 @@ impl OpenRecord {
         let table = description.table(&bytes[RECORD_BYTES.min(bytes.len())..]).map_err(corrupt)?;
         let is_along = description.data_at == table_end as u64 && length <= ALONG_BYTES;
         let along = is_along.then(|| bytes.slice(table_end.min(bytes.len())..));
-        Ok(Self { file, chunk, place, description, table, along })
+        let once = is_large(length) && !shared.recent.contains(chunk);
+        Ok(Self { file, chunk, place, description, table, along, once })
     }
 
     /// A run of whole blocks that was read along.
@@ -176,6 +194,11 @@ impl OpenRecord {
         let at = self.place.at() + self.description.data_at + blocks.offset;
         let length = usize::try_from(blocks.length).unwrap_or(usize::MAX);
         let bytes = self.file.read_at(at, length).map_err(|error| failed("read blocks", error))?;
+        if self.once {
+            // From the record on: the system keeps pages in groups, of which some began with what was read before.
+            let read = self.description.data_at + blocks.end();
+            self.file.uncache(self.place.at(), read.next_multiple_of(PAGE_BYTES));
+        }
         self.proven(blocks.offset, length, Bytes::from(bytes))
     }
 

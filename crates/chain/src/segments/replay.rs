@@ -22,7 +22,10 @@ use super::shared::{Place, Undone};
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    chunks: BTreeMap<ChunkId, Candidate>,
+    /// What the index file says of chunks of which no later record was read.
+    indexed: BTreeMap<ChunkId, Place>,
+    /// What the records that were read say of the others.
+    read: BTreeMap<ChunkId, Candidate>,
     losers: Vec<(ChunkId, Candidate)>,
     tombstones: BTreeMap<(ChunkId, u32), u64>,
     quarantines: BTreeMap<(ChunkId, u32), u64>,
@@ -60,9 +63,7 @@ pub(super) struct Replayed {
 impl Replay {
     /// Begins with what an index file says.
     pub(super) fn of(chunks: BTreeMap<ChunkId, Place>, known: u64) -> Self {
-        let candidate = |(chunk, place)| (chunk, Candidate { place, sequence: known });
-        let chunks = chunks.into_iter().map(candidate).collect();
-        Self { chunks, known, last: known, durable: known, ..Self::default() }
+        Self { indexed: chunks, known, last: known, durable: known, ..Self::default() }
     }
 
     /// A segment is there. It holds copies of what was live in `sources`; without any it is no copy.
@@ -104,10 +105,10 @@ impl Replay {
         let segment = new.place.segment;
         let is_copy = self.sources.contains_key(&segment);
         if new.sequence <= self.known {
-            match self.chunks.get_mut(&chunk) {
+            match self.held(chunk) {
                 // The index file knows the record where it was copied from.
                 Some(held) if is_copy && !self.present.contains(&held.place.segment) => {
-                    held.place = new.place;
+                    self.indexed.insert(chunk, new.place);
                 }
                 Some(held) if held.place == new.place => {}
                 _ if is_copy => self.losers.push((chunk, new)),
@@ -116,12 +117,33 @@ impl Replay {
             }
             return;
         }
-        let loser = match self.chunks.get(&chunk) {
+        let loser = match self.held(chunk) {
             Some(held) if held.place == new.place => return,
             Some(held) if held.sequence >= new.sequence => Some(new),
-            _ => self.chunks.insert(chunk, new),
+            held => {
+                self.indexed.remove(&chunk);
+                self.read.insert(chunk, new);
+                held
+            }
         };
         self.losers.extend(loser.map(|loser| (chunk, loser)));
+    }
+
+    fn held(&self, chunk: ChunkId) -> Option<Candidate> {
+        let indexed = |place: &Place| Candidate { place: *place, sequence: self.known };
+        self.read.get(&chunk).copied().or_else(|| self.indexed.get(&chunk).map(indexed))
+    }
+
+    fn quarantine(&mut self, chunk: ChunkId) {
+        let read = self.read.get_mut(&chunk).map(|held| &mut held.place);
+        if let Some(place) = read.or_else(|| self.indexed.get_mut(&chunk)) {
+            *place = place.quarantined();
+        }
+    }
+
+    fn forget(&mut self, chunk: ChunkId) {
+        self.read.remove(&chunk);
+        self.indexed.remove(&chunk);
     }
 
     /// Whether a later note of `notes` is about this record.
@@ -148,41 +170,39 @@ impl Replay {
             .map(|(chunk, _)| *chunk)
             .collect();
         for chunk in noted {
-            let Some(candidate) = self.chunks.get(&chunk).copied() else {
+            let Some(candidate) = self.held(chunk) else {
                 continue;
             };
             if self.is_noted(&self.tombstones, chunk, &candidate) {
-                self.chunks.remove(&chunk);
+                self.forget(chunk);
             } else if self.is_noted(&self.quarantines, chunk, &candidate) {
-                let quarantined = Candidate { place: candidate.place.quarantined(), ..candidate };
-                self.chunks.insert(chunk, quarantined);
+                self.quarantine(chunk);
             }
         }
         let undone = self.undone();
-        let durable = self.durable;
-        let unproven = self.chunks.iter().filter(|(_, held)| held.sequence > durable);
-        Replayed {
-            unproven: unproven.map(|(chunk, _)| *chunk).collect(),
-            undone,
-            chunks: self.chunks.into_iter().map(|(chunk, held)| (chunk, held.place)).collect(),
-            notes: self.notes,
-            last: self.last,
-            missing,
-        }
+        // All that the index file knows was durable.
+        let unproven = self.read.iter().filter(|(_, held)| held.sequence > self.durable);
+        let unproven = unproven.map(|(chunk, _)| *chunk).collect();
+        let mut read = self.read.into_iter().map(|(chunk, held)| (chunk, held.place)).collect();
+        // What an index file says is many times what was written since: it is not built anew.
+        let mut chunks = self.indexed;
+        chunks.append(&mut read);
+        Replayed { chunks, unproven, undone, notes: self.notes, last: self.last, missing }
     }
 
     /// Chunks whose segment is not there and that were not copied do not count. Tells of how many nothing says that they
     /// were deleted.
     fn drop_missing(&mut self) -> u64 {
-        let absent = |held: &Candidate| !self.present.contains(&held.place.segment);
-        let gone = self.chunks.iter().filter(|(_, held)| absent(held));
-        let gone: Vec<_> = gone.map(|(chunk, held)| (*chunk, *held)).collect();
+        let absent = |place: &Place| !self.present.contains(&place.segment);
+        // What was read is there.
+        let gone = self.indexed.iter().filter(|(_, place)| absent(place));
+        let gone: Vec<_> = gone.map(|(chunk, _)| *chunk).collect();
         let mut missing = 0;
-        for (chunk, held) in gone {
+        for chunk in gone {
             let tombstones = self.tombstones.range((chunk, 0)..=(chunk, u32::MAX));
-            let deleted = tombstones.into_iter().any(|(_, at)| *at > held.sequence);
+            let deleted = tombstones.into_iter().any(|(_, at)| *at > self.known);
             missing += u64::from(!deleted);
-            self.chunks.remove(&chunk);
+            self.indexed.remove(&chunk);
         }
         missing
     }
@@ -191,7 +211,7 @@ impl Replay {
     /// none: what ends that one will end both.
     fn undone(&self) -> Vec<Undone> {
         let needs_one = |(chunk, loser): &&(ChunkId, Candidate)| {
-            let winner = self.chunks.get(chunk).map(|winner| winner.place.segment);
+            let winner = self.held(*chunk).map(|winner| winner.place.segment);
             winner != Some(loser.place.segment) && !self.is_noted(&self.tombstones, *chunk, loser)
         };
         let losers = self.losers.iter().filter(needs_one);

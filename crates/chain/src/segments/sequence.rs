@@ -1,7 +1,10 @@
 //! Numbers records in the order in which they are written, and knows up to which number all are durable.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::format::MAX_SEQUENCE;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,12 +38,19 @@ impl Sequences {
     }
 
     /// Numbers for `count` records, at least one.
-    pub(super) fn take(&self, count: u64) -> Numbers<'_> {
+    ///
+    /// # Errors
+    /// When there are none left that a reader would believe.
+    pub(super) fn take(&self, count: u64) -> io::Result<Numbers<'_>> {
         let mut state = self.lock();
         let (first, durable) = (state.next, state.durable());
-        state.next += count.max(1);
+        let next = first.saturating_add(count.max(1));
+        if next > MAX_SEQUENCE {
+            return Err(io::Error::other("the store's numbers for records are used up"));
+        }
+        state.next = next;
         state.open.insert(first);
-        Numbers { sequences: self, first, durable, next: first }
+        Ok(Numbers { sequences: self, first, durable, next: first })
     }
 
     /// All records up to this one are durable, or were given up.
@@ -77,12 +87,20 @@ mod tests {
     fn what_is_durable_ends_before_the_oldest_open_batch() {
         let sequences = Sequences::after(10);
         assert_eq!(sequences.durable(), 10);
-        let mut one = sequences.take(2);
-        let two = sequences.take(3);
+        let mut one = sequences.take(2).expect("numbers");
+        let two = sequences.take(3).expect("numbers");
         assert_eq!((one.next(), one.next(), two.durable), (11, 12, 10));
         drop(two);
         assert_eq!(sequences.durable(), 10);
         drop(one);
         assert_eq!(sequences.durable(), 15);
+    }
+
+    #[test]
+    fn no_number_is_given_that_a_reader_would_not_believe() {
+        let sequences = Sequences::after(MAX_SEQUENCE - 2);
+        assert!(sequences.take(2).is_err());
+        assert_eq!(sequences.take(1).expect("one is left").next(), MAX_SEQUENCE - 1);
+        assert!(sequences.take(1).is_err());
     }
 }

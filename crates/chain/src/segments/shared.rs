@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cairn_core::ids::{ChunkId, DiskIncarnation};
 use cairn_runtime::{Clock, Entropy, Spawner};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::commit::Lane;
 use super::files::{OpenFiles, SEGMENTS, segment_file};
 use super::format::{SegmentHeader, UNIT_BYTES, record_bytes};
+use super::recent::Recent;
 use super::sequence::Sequences;
 use super::table::{OpenSegment, Segment, Table};
 use crate::disk::{Disk, DiskLock};
@@ -91,6 +93,7 @@ pub(super) struct Shared {
     pub(super) ledger: Arc<Ledger<Place>>,
     pub(super) table: Table,
     pub(super) files: OpenFiles,
+    pub(super) recent: Recent,
     pub(super) sequences: Sequences,
     pub(super) small: Lane,
     pub(super) large: Lane,
@@ -105,6 +108,8 @@ pub(super) struct Shared {
     entropy: Entropy,
     /// There may be something to compact or to write to the index file, or the store is closed.
     pub(super) upkeep: Arc<Notify>,
+    /// Nobody needs the store any more: what can be left undone is.
+    pub(super) closing: CancellationToken,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
@@ -140,6 +145,7 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let shared = Self {
             files: OpenFiles::new(Arc::clone(&parts.disk)),
+            recent: Recent::default(),
             disk: parts.disk,
             incarnation: parts.incarnation,
             ledger: parts.ledger,
@@ -154,6 +160,7 @@ impl Shared {
             clock: parts.clock,
             entropy: parts.entropy,
             upkeep: Arc::new(Notify::new()),
+            closing: CancellationToken::new(),
             lock: Mutex::new(Some(parts.lock)),
         };
         shared.account();

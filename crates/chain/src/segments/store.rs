@@ -107,6 +107,7 @@ impl SegmentStore {
 
 impl Drop for SegmentStore {
     fn drop(&mut self) {
+        self.shared.closing.cancel();
         self.shared.upkeep.notify_one();
     }
 }
@@ -172,6 +173,7 @@ impl ChunkStore for SegmentStore {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
+            self.shared.closing.cancel();
             self.shared.ledger.close().await;
             self.shared.upkeep.notify_one();
             if let Some(lock) = self.shared.take_lock() {

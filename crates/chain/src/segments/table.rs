@@ -115,7 +115,8 @@ impl Segments {
     /// A number that no segment has or had.
     pub(super) fn draw(&mut self) -> u32 {
         let number = self.next;
-        self.next += 1;
+        // Not reached by writing. Where a damaged file says so, the next segment finds its name taken.
+        self.next = self.next.saturating_add(1);
         number
     }
 

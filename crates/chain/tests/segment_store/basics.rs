@@ -1,11 +1,18 @@
 //! What a segment store does beside the contract: it opens as it was closed, packs, and gives space back.
 
-use cairn_chain::conformance::{blob, content, get_all, put};
-use cairn_chain::disk::memory::{Loss, MemoryDisk};
-use cairn_chain::{ChunkStore, ListChunks, OpenError, ReadError, StoredChunk};
-use cairn_core::ids::ChunkId;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{open_folder, open_memory};
+use cairn_chain::conformance::{PLENTY, blob, content, get_all, put};
+use cairn_chain::disk::memory::{Loss, MemoryDisk};
+use cairn_chain::{
+    ChunkStore, Disk, ListChunks, OpenError, ReadError, SegmentStoreConfig, StoredChunk, WriteError,
+};
+use cairn_core::ids::ChunkId;
+use cairn_runtime::{Blocking, Clock};
+use futures_util::FutureExt;
+
+use crate::{config, open, open_folder, open_memory};
 
 const SMALL: usize = 10_000;
 const LARGE: usize = 700_000;
@@ -102,7 +109,7 @@ async fn a_full_store_has_room_again_after_deletions() {
             match put(&*store, chunk, &content(LARGE, 1)).await {
                 Ok(()) => stored.push(chunk),
                 Err(error) => {
-                    let full = matches!(error, cairn_chain::WriteError::NoRoom { .. });
+                    let full = matches!(error, WriteError::NoRoom { .. });
                     assert!(full, "{error}");
                     break;
                 }
@@ -114,6 +121,29 @@ async fn a_full_store_has_room_again_after_deletions() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_refused_on_a_disk_that_others_fill_leaves_a_bounded_trace() {
+    let disk = MemoryDisk::new(8 << 20);
+    // More than there is: the disk itself refuses.
+    let store = open(Arc::new(disk.clone()), Blocking::inline(), config(Some(PLENTY))).await;
+    let store = store.expect("a store");
+    put(&*store, chunk(1), &bytes(1)).await.expect("stored");
+    let others = disk.create_new("others").expect("a file");
+    let mut at = 0;
+    while others.write_at(at, &[7; 512]).is_ok() {
+        at += 512;
+    }
+    for index in 0..3000 {
+        let refused = put(&*store, chunk(1000 + index), &content(SMALL, 2)).await;
+        assert!(matches!(refused, Err(WriteError::NoRoom { .. })), "{refused:?}");
+    }
+    assert!(get_all(&*store, chunk(1)).await.expect("read") == bytes(1));
+    disk.remove("others").expect("removed");
+    put(&*store, chunk(2), &bytes(2)).await.expect("there is room again");
+    let notes: u32 = store.survey().iter().map(|segment| segment.notes).sum();
+    assert!((1..1100).contains(&notes), "{notes} tombstones for what was refused");
 }
 
 #[tokio::test]
@@ -161,4 +191,44 @@ async fn a_missing_segment_is_missing_chunks_and_nothing_else() {
         assert!(matches!(gone, Err(ReadError::NotFound { .. })), "{gone:?}");
         disk.remove_file("index");
     }
+}
+
+/// At its rate it would take weeks. The clock of this test moves when everybody waits for it.
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_for_compaction() {
+    let (disk, clock) = (MemoryDisk::new(1 << 28), Clock::system());
+    let slow = SegmentStoreConfig { compact_rate: 1, ..config(None) };
+    let store = open(Arc::new(disk.clone()), Blocking::inline(), slow).await.expect("a store");
+    for index in 0..12 {
+        put(&*store, chunk(index), &content(LARGE / 3, 1)).await.unwrap();
+    }
+    let segments = || disk.files().into_iter().filter(|file| file.starts_with("segments/"));
+    let before: Vec<_> = segments().collect();
+    store.delete(vec![chunk(0), chunk(1), chunk(2)]).await.unwrap();
+    while segments().count() == before.len() {
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    assert_eq!(clock.monotonic(), Duration::ZERO, "closing waited");
+    assert_eq!(segments().collect::<Vec<_>>(), before, "the copy is gone, and nothing else");
+    let store = open_memory(&disk).await;
+    for index in 3..12 {
+        get_all(&*store, chunk(index)).await.expect("it is where it was");
+    }
+}
+
+/// Several disks of a node are asked for a chunk that one of them has.
+#[tokio::test]
+async fn that_a_chunk_is_absent_is_told_while_the_disk_is_busy() {
+    let blocking = Blocking::threads("disk", 1).expect("a thread");
+    let disk = Arc::new(MemoryDisk::new(1 << 28));
+    let store = open(disk, blocking.clone(), config(None)).await.expect("a store");
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    let work = async move { blocking.run(move || busy.recv()).await };
+    let mut work = Box::pin(work);
+    assert!(work.as_mut().now_or_never().is_none(), "the only thread is busy");
+    let stat = store.stat(chunk(0)).now_or_never().expect("an answer at once");
+    assert!(matches!(stat, Err(ReadError::NotFound { .. })), "{stat:?}");
+    drop(free);
+    work.await.expect("a thread").expect_err("nobody sends");
 }

@@ -7,7 +7,7 @@ use cairn_chain::chain::{Chain, ChainConfig, Tier, TierConfig};
 use cairn_chain::disk::memory::MemoryDisk;
 use cairn_chain::report::TierErrors;
 
-use super::setup::{behind, cache, file, journal, lru, seams, sync};
+use super::setup::{behind, cache, file, journal, lru, seams, segments, spread, sync};
 
 async fn store(capacity: u64, seed: u64) -> Arc<dyn ChunkStore> {
     file(&MemoryDisk::new(capacity), seed).await
@@ -55,6 +55,59 @@ mod observed {
     async fn fresh(capacity: u64) -> (Arc<dyn ChunkStore>, ()) {
         let store = store(capacity, 0).await;
         (Arc::new(Observed::new("disk", store, Arc::new(CallLog), Clock::system())), ())
+    }
+
+    cairn_chain::chunk_store_conformance!(fresh);
+}
+
+/// As many disks of `capacity` bytes.
+async fn disks(count: u64, capacity: u64) -> Arc<dyn ChunkStore> {
+    let mut disks: Vec<Arc<dyn ChunkStore>> = Vec::new();
+    for seed in 0..count {
+        disks.push(segments(&MemoryDisk::new(capacity), seed).await);
+    }
+    spread(disks)
+}
+
+mod spread_over_one_disk {
+    use super::{Arc, ChunkStore, disks};
+
+    async fn fresh(capacity: u64) -> (Arc<dyn ChunkStore>, ()) {
+        (disks(1, capacity).await, ())
+    }
+
+    cairn_chain::chunk_store_conformance!(fresh);
+}
+
+mod spread_over_two_disks {
+    use super::{Arc, ChunkStore, disks};
+
+    async fn fresh(capacity: u64) -> (Arc<dyn ChunkStore>, ()) {
+        (disks(2, capacity).await, ())
+    }
+
+    cairn_chain::chunk_store_conformance!(fresh);
+}
+
+mod spread_over_three_disks {
+    use super::{Arc, ChunkStore, disks};
+
+    async fn fresh(capacity: u64) -> (Arc<dyn ChunkStore>, ()) {
+        (disks(3, capacity).await, ())
+    }
+
+    cairn_chain::chunk_store_conformance!(fresh);
+}
+
+mod chain_of_a_cache_and_a_spread {
+    use super::{Arc, ChunkStore, cache, chain, disks, lru, store, sync};
+
+    async fn fresh(capacity: u64) -> (Arc<dyn ChunkStore>, ()) {
+        let tiers = vec![
+            cache("cache", lru(store(capacity, 9).await, 1 << 20).await),
+            sync("disks", disks(2, capacity).await),
+        ];
+        (chain(tiers, false).await, ())
     }
 
     cairn_chain::chunk_store_conformance!(fresh);

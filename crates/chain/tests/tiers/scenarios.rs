@@ -8,8 +8,8 @@ use cairn_chain::object_tier::S3Credentials;
 use cairn_test_s3::Server;
 
 async fn both_scenarios_come_true(bucket: Option<&ObjectTierConfig>) {
-    let root = tempfile::tempdir().unwrap();
-    let seen = sample::scenarios(root.path(), bucket).await.unwrap();
+    let root = tempfile::tempdir().expect("a folder");
+    let seen = sample::scenarios(root.path(), bucket).await.expect("played");
     let expected = [
         "Example 1",
         r#"from the chain: Some(b"\x01\x02\x03")"#,

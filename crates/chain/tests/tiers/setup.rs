@@ -8,7 +8,10 @@ use cairn_chain::conformance::{blob, content, get_all};
 use cairn_chain::disk::memory::MemoryDisk;
 use cairn_chain::report::{TierError, TierErrors};
 use cairn_chain::wrap::{Lru, LruConfig, LruSeams};
-use cairn_chain::{ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, Pins, ReadError};
+use cairn_chain::{
+    ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, Pins, ReadError, SegmentStore,
+    SegmentStoreConfig, SegmentStoreSeams, Spread, SpreadSeams,
+};
 use cairn_core::ids::ChunkId;
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use tokio::sync::mpsc;
@@ -46,6 +49,31 @@ pub(super) async fn file(disk: &MemoryDisk, seed: u64) -> Arc<FileStore> {
     };
     let config = FileStoreConfig { capacity: None, keep_free: 0 };
     Arc::new(FileStore::open(config, seams).await.expect("a store"))
+}
+
+/// A store of segments on `disk`; `seed` makes its incarnation another than the others'.
+pub(super) async fn segments(disk: &MemoryDisk, seed: u64) -> Arc<SegmentStore> {
+    let seams = SegmentStoreSeams {
+        disk: Arc::new(disk.clone()),
+        blocking: Blocking::inline(),
+        spawner: Spawner::current(),
+        entropy: Entropy::seeded(seed),
+        clock: Clock::system(),
+    };
+    let config = SegmentStoreConfig {
+        keep_free: 0,
+        segment_bytes: Some(1 << 20),
+        compact_rate: u64::MAX,
+        ..SegmentStoreConfig::default()
+    };
+    Arc::new(SegmentStore::open(config, seams).await.expect("a store"))
+}
+
+/// Chunks spread over `disks`, named by their positions.
+pub(super) fn spread(disks: Vec<Arc<dyn ChunkStore>>) -> Arc<Spread> {
+    let seams = SpreadSeams { spawner: Spawner::current(), entropy: Entropy::seeded(1) };
+    let named = disks.into_iter().enumerate().map(|(at, disk)| (at.to_string(), disk));
+    Arc::new(Spread::new(named.collect(), seams).expect("disks"))
 }
 
 pub(super) async fn journal(disk: &MemoryDisk) -> Journal {
