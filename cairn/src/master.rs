@@ -174,6 +174,8 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,
         condemn_for: settings.condemn_for,
+        repair_after: settings.repair_after,
+        repair_rate: settings.repair_rate,
         space_floor_percent: settings.space_floor,
         heartbeat: *heartbeat,
         liveness: LivenessBounds { suspect_after: *suspect_after, down_after: *down_after },

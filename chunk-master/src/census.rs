@@ -1,15 +1,16 @@
 //! Counts what is in the catalog, for metrics: a bounded part beside each pass of the sweep.
 //!
 //! The accounts, open uploads and the purge queue are counted at once; chunks in rounds, up to 256 manifest pages (32,768
-//! chunks) a step. Until a round is complete the numbers of the one before are shown. All of it can be lost.
+//! chunks) a step; those that are short of copies, or have one that was only begun,
+//! go to [`crate::repair`]. Until a round is complete the numbers of the one before are shown. All of it can be lost.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cairn_core::ids::ChunkId;
 use cairn_core::quota::{Account, Amount};
 use cairn_kv::{Read, Snapshot, ViewError};
 
-use crate::admin::chunks::{ShortChunks, short_chunks};
+use crate::admin::chunks::unsettled_chunks;
 use crate::catalog::{PurgeQueued, Scope, Tenant, Upload, record};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
@@ -28,6 +29,15 @@ const MOST_TENANTS: usize = 10_000;
 /// Records of one view.
 const RECORDS_PER_VIEW: usize = 500;
 
+/// Chunks of live blobs that have fewer good copies than wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShortChunks {
+    /// All of them.
+    pub(crate) short: u64,
+    /// Those that have no good copy now.
+    pub(crate) without_copy: u64,
+}
+
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Census {
@@ -45,6 +55,16 @@ pub(crate) struct Census {
 #[derive(Debug, Default)]
 pub(crate) struct Round(Mutex<(Option<ChunkId>, ShortChunks)>);
 
+impl Round {
+    fn lock(&self) -> MutexGuard<'_, (Option<ChunkId>, ShortChunks)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_anew(&self) {
+        *self.lock() = Default::default();
+    }
+}
+
 /// Counts the next part.
 pub(crate) async fn step(master: &Master) -> Result<(), ViewError<CensusError>> {
     let mut census = master.kv.view(accounts).await?;
@@ -54,6 +74,16 @@ pub(crate) async fn step(master: &Master) -> Result<(), ViewError<CensusError>> 
     census.wall_ms = master.time.wall_ms();
     master.metrics.counted(&census);
     Ok(())
+}
+
+/// Goes over all chunks once, from the first one on.
+pub(crate) async fn round(master: &Master) -> Result<ShortChunks, ViewError<CensusError>> {
+    master.census.begin_anew();
+    loop {
+        if let Some(sum) = chunks(master).await? {
+            return Ok(sum);
+        }
+    }
 }
 
 /// The accounts of all tenants: users and buckets are charged with the same bytes.
@@ -104,18 +134,22 @@ fn keys<R: record::Record>(
 
 /// A part of the round; the sums when it was the last one.
 async fn chunks(master: &Master) -> Result<Option<ShortChunks>, ViewError<CensusError>> {
-    let lock = || master.census.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let (after, before) = *lock();
+    let (after, before) = *master.census.lock();
     let directory = master.nodes.directory();
     let view = move |view: &Snapshot<'_>| -> Result<_, CensusError> {
-        Ok(short_chunks(view, &directory, after)?)
+        Ok(unsettled_chunks(view, &directory, after)?)
     };
     let (part, next) = master.kv.view(view).await?;
-    let sum = ShortChunks {
-        short: before.short + part.short,
-        without_copy: before.without_copy + part.without_copy,
-    };
+    let mut sum = before;
+    for found in part {
+        sum.short += u64::from(found.short);
+        if found.good == 0 {
+            sum.without_copy += 1;
+        } else {
+            master.repairer.offer(found.chunk, found.good);
+        }
+    }
     let ended = next.is_none();
-    *lock() = if ended { Default::default() } else { (next, sum) };
+    *master.census.lock() = if ended { Default::default() } else { (next, sum) };
     Ok(ended.then_some(sum))
 }

@@ -9,13 +9,14 @@
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
 //! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
+//! repair/                  makes copies anew where chunks are short of them
 //! audit/                   whether all records agree with each other
 //! fsck/                    the same beside the traffic, and with what the nodes hold; mends what can be mended
 //! ```
 //!
 //! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
 //! lost; no lock is held across an await; nothing waits without a bound; a chunk is deleted on a node only
-//! when its blob is absent or Purging, which is final.
+//! when its blob is absent or Purging, or when its copy is named as Dropping, all of which is final.
 
 mod accounts;
 mod admin;
@@ -34,6 +35,7 @@ mod master;
 mod metrics;
 mod nodes;
 mod object;
+mod repair;
 mod rpc;
 mod sweep;
 mod tenant;
@@ -122,6 +124,7 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
         sweeper: sweep::Sweeper::new(),
         census: census::Round::default(),
+        repairer: repair::Repairer::default(),
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
@@ -192,6 +195,8 @@ impl ChunkMaster {
         }
         let sweeping = Arc::clone(&self.master);
         self.spawner.spawn(async move { sweep::run(&sweeping).await });
+        let repairing = Arc::clone(&self.master);
+        self.spawner.spawn(async move { repair::run(&repairing).await });
         let watching = Arc::clone(&self.master);
         self.spawner.spawn(async move { watch_liveness(&watching).await });
         Ok(())
@@ -243,6 +248,18 @@ impl ChunkMaster {
     /// owner's to close.
     pub fn stop(&self) {
         self.master.stop.cancel();
+    }
+
+    /// Walks the whole catalog once and makes anew the copies that chunks are short of, as the loops do, until nothing is left that
+    /// can be made now.
+    ///
+    /// # Errors
+    /// [`MasterError`] when the catalog cannot be read; what was made stays made.
+    pub async fn repair(&self) -> Result<(), MasterError> {
+        let round = census::round(&self.master).await;
+        round.map_err(MasterError::new("look for chunks that are short of copies"))?;
+        repair::until_idle(&self.master).await;
+        Ok(())
     }
 
     /// Runs one bounded pass of the sweep, as the loop does.

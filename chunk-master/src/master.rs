@@ -24,6 +24,7 @@ use crate::journal::MetaJournal;
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
 use crate::object::condemn::Moment;
+use crate::repair::Repairer;
 use crate::sweep::Sweeper;
 use crate::time::Time;
 
@@ -46,6 +47,7 @@ pub(crate) struct Master {
     pub(crate) peers: Peers,
     pub(crate) sweeper: Sweeper,
     pub(crate) census: Round,
+    pub(crate) repairer: Repairer,
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,

@@ -63,6 +63,29 @@ pub(crate) struct Metrics {
     room: Gauge<f64, AtomicU64>,
     duties: Gauge,
     census: CensusGauges,
+    repairs: RepairNumbers,
+}
+
+/// What the repair of chunks that are short of copies does.
+#[derive(Debug, Clone, Default)]
+struct RepairNumbers {
+    waiting: Gauge,
+    at_work: Gauge,
+    copies: Counter,
+    bytes: Counter,
+    failures: Counter,
+}
+
+impl RepairNumbers {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("repair");
+        let help = "Chunks that are short of copies and wait for their repair";
+        registry.register("waiting_chunks", help, self.waiting.clone());
+        registry.register("chunks_at_work", "Chunks of which a copy is made", self.at_work.clone());
+        registry.register("copies", "Copies that were made anew", self.copies.clone());
+        registry.register_with_unit("copied", "Their bytes", Unit::Bytes, self.bytes.clone());
+        registry.register("failures", "Copies that could not be made", self.failures.clone());
+    }
 }
 
 impl Default for Metrics {
@@ -93,6 +116,7 @@ impl Default for Metrics {
             room: Gauge::default(),
             duties: Gauge::default(),
             census: CensusGauges::default(),
+            repairs: RepairNumbers::default(),
         }
     }
 }
@@ -146,6 +170,7 @@ impl Metrics {
         let help = "Whether this master does what is done once for all: 1 on one of them";
         registry.register("duties", help, self.duties.clone());
         self.census.register(registry);
+        self.repairs.register(registry);
     }
 
     /// Shows what `kv` has done, asked when metrics are read.
@@ -192,6 +217,23 @@ impl Metrics {
     /// Whether this master does the duties.
     pub(crate) fn does_duties(&self, mine: bool) {
         self.duties.set(i64::from(mine));
+    }
+
+    /// Chunks that wait to be repaired, and those that are worked on.
+    pub(crate) fn repairs(&self, waiting: usize, at_work: usize) {
+        self.repairs.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.repairs.at_work.set(i64::try_from(at_work).unwrap_or(i64::MAX));
+    }
+
+    /// A copy of so many bytes was made anew.
+    pub(crate) fn repaired(&self, bytes: u64) {
+        self.repairs.copies.inc();
+        self.repairs.bytes.inc_by(bytes);
+    }
+
+    /// A copy could not be made.
+    pub(crate) fn repair_failed(&self) {
+        self.repairs.failures.inc();
     }
 
     /// Shows what was counted in the catalog.

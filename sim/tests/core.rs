@@ -13,7 +13,7 @@ fn problems(outcome: &Outcome) -> Option<String> {
 
 #[test]
 fn whatever_happens_answers_are_in_order_and_nothing_is_lost_or_left_over() {
-    const SEEDS: u64 = 1000;
+    const SEEDS: u64 = 2000;
     let mut totals = Totals::default();
     for seed in 1..=SEEDS {
         let outcome = CoreScenario::new(seed).run();

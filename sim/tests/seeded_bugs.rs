@@ -56,6 +56,21 @@ mod operators {
     }
 }
 
+/// What the core tier alone plays: copies that are made anew, and orders to delete that come late.
+mod repairs {
+    use super::{SeededBug, found_by_core};
+
+    #[test]
+    fn a_stray_that_is_deleted_without_being_named_so_is_found() {
+        found_by_core(SeededBug::DeleteUnmarked, &["was erased"]);
+    }
+
+    #[test]
+    fn a_copy_that_was_begun_and_is_kept_though_nobody_names_it_is_found() {
+        found_by_core(SeededBug::KeepBegunCopies, &["the catalog does not name"]);
+    }
+}
+
 /// One test for each bug and tier.
 macro_rules! bugs {
     ($($name:ident: $bug:ident, core $core:expr, stack $stack:expr;)+) => {
@@ -82,5 +97,5 @@ bugs! {
     a_purge_that_does_not_ask_who_reads_is_found: PurgeIgnoresReaders,
         core ["under its reader"], stack ["under its reader"];
     a_sweep_that_takes_chunks_of_open_uploads_is_found: SweepOpenBlobs,
-        core ["byte is lost", "should be on"], stack ["cannot be read after healing", "should be on", "cannot be written after healing"];
+        core ["byte is lost", "should be on", "was erased"], stack ["cannot be read after healing", "should be on", "cannot be written after healing"];
 }

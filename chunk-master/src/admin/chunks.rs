@@ -37,6 +37,8 @@ enum Show {
     All,
     /// Those of live blobs with fewer good copies than wanted.
     Short,
+    /// Those that a repair may have something to do for: short ones, and those with a copy that was begun.
+    Unsettled,
 }
 
 /// A chunk with its copies judged.
@@ -47,6 +49,8 @@ struct Judged {
     wanted: u32,
     good: Vec<NodeId>,
     bad: Vec<NodeId>,
+    /// A copy more is being made, or was begun.
+    begun: bool,
 }
 
 impl Judged {
@@ -111,7 +115,12 @@ impl<R: Read> Walk<'_, R> {
             }
             let found_bad = bad.get(&index).unwrap_or(&none);
             let judged = judge(self.directory, chunk, &entry, wanted, found_bad);
-            if self.show == Show::All || judged.is_short() {
+            let shown = match self.show {
+                Show::All => true,
+                Show::Short => judged.is_short(),
+                Show::Unsettled => judged.is_short() || judged.begun,
+            };
+            if shown {
                 self.found.push(judged);
             }
             if self.found.len() >= self.limit {
@@ -128,7 +137,7 @@ impl<R: Read> Walk<'_, R> {
         }
         let shown = |blob: &Blob| match self.show {
             Show::All => blob.state != BlobState::Purging,
-            Show::Short => blob.state == BlobState::Live,
+            Show::Short | Show::Unsettled => blob.state == BlobState::Live,
         };
         let blob = self.blob.as_ref().map(|(_, blob)| blob);
         Ok(blob.filter(|blob| shown(blob)).map(|blob| blob.copies))
@@ -144,13 +153,14 @@ fn judge(
 ) -> Judged {
     let counts = |copy: &&crate::catalog::Copy| {
         let node = directory.get(&copy.node);
-        copy.state == CopyState::Live
-            && !found_bad.contains(&copy.node)
+        !found_bad.contains(&copy.node)
             && node.is_some_and(|n| n.record.disks.contains(&copy.disk) && n.state.serves_chunks())
     };
-    let (good, bad): (Vec<_>, Vec<_>) = entry.copies.iter().partition(counts);
+    let live = entry.copies.iter().filter(|copy| copy.state == CopyState::Live);
+    let (good, bad): (Vec<_>, Vec<_>) = live.partition(counts);
     let nodes = |copies: Vec<&crate::catalog::Copy>| copies.iter().map(|c| c.node).collect();
-    Judged { chunk, length: entry.length, wanted, good: nodes(good), bad: nodes(bad) }
+    let begun = entry.copies.iter().any(|copy| copy.state == CopyState::Copying);
+    Judged { chunk, length: entry.length, wanted, good: nodes(good), bad: nodes(bad), begun }
 }
 
 fn tell(judged: &Judged) -> v1::ChunkCopies {
@@ -164,29 +174,34 @@ fn tell(judged: &Judged) -> v1::ChunkCopies {
     }
 }
 
-/// Chunks of live blobs that have fewer good copies than wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ShortChunks {
-    /// All of them.
-    pub(crate) short: u64,
-    /// Those that have no good copy now.
-    pub(crate) without_copy: u64,
+/// A chunk of a live blob that has fewer good copies than wanted, or one that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnsettledChunk {
+    pub(crate) chunk: ChunkId,
+    /// It has fewer than wanted.
+    pub(crate) short: bool,
+    /// Copies that can be read.
+    pub(crate) good: usize,
 }
 
-/// Short chunks counted by one step.
+/// Unsettled chunks found by one step.
 const COUNTED_PER_STEP: usize = 4096;
 
-/// Counts short chunks after `after`, a bounded part; where the next part begins.
-pub(crate) fn short_chunks(
+/// The unsettled chunks after `after`, a bounded part; where the next part begins.
+pub(crate) fn unsettled_chunks(
     read: &impl Read,
     directory: &Directory,
     after: Option<ChunkId>,
-) -> Result<(ShortChunks, Option<ChunkId>), CatalogError> {
-    let (show, limit) = (Show::Short, COUNTED_PER_STEP);
+) -> Result<(Vec<UnsettledChunk>, Option<ChunkId>), CatalogError> {
+    let (show, limit) = (Show::Unsettled, COUNTED_PER_STEP);
     let mut walk = Walk { read, directory, show, after, limit, found: Vec::new(), blob: None };
     let next = walk.run()?;
-    let without_copy = walk.found.iter().filter(|judged| judged.good.is_empty()).count();
-    Ok((ShortChunks { short: walk.found.len() as u64, without_copy: without_copy as u64 }, next))
+    let unsettled = |judged: &Judged| UnsettledChunk {
+        chunk: judged.chunk,
+        short: judged.is_short(),
+        good: judged.good.len(),
+    };
+    Ok((walk.found.iter().map(unsettled).collect(), next))
 }
 
 async fn walk(

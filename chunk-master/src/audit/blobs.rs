@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cairn_core::ids::{BlobId, ChunkIndex, UploadId};
-use cairn_core::lifecycle::BlobState;
+use cairn_core::lifecycle::{BlobState, CopyState};
 use cairn_kv::Read;
 
 use super::difference::{Found, Kind, Mend, REPORT, RESTORE};
@@ -129,6 +129,7 @@ impl Judged for Page {
             self.judge_whole(key, &blob, read, found)?;
         }
         let copies = || self.chunks.values().flat_map(|entry| &entry.copies);
+        let live = |copy: &&crate::catalog::Copy| copy.state == CopyState::Live;
         let nodes: BTreeSet<_> = copies().map(|copy| copy.node).collect();
         let PageKey { blob: id, page } = key;
         for node in nodes {
@@ -142,7 +143,7 @@ impl Judged for Page {
             let disks = record.map(|record| record.disks).unwrap_or_default();
             let lost =
                 |copy: &&crate::catalog::Copy| copy.node == node && !disks.contains(&copy.disk);
-            let gone = copies().filter(lost).count();
+            let gone = copies().filter(live).filter(lost).count();
             if whole && gone > 0 {
                 let what = format!(
                     "{gone} chunks on page {page} of blob {id} were on a disk that node {node} has no more"
@@ -195,8 +196,9 @@ impl Page {
 /// The chunk has its length, and all its copies on different nodes that were handed out.
 fn fits(blob: &Blob, index: ChunkIndex, entry: &ChunkEntry) -> bool {
     let nodes: BTreeSet<_> = entry.copies.iter().map(|copy| copy.node).collect();
+    let live = entry.copies.iter().filter(|copy| copy.state == CopyState::Live).count();
     entry.length == blob.sizes.length(index, blob.length)
-        && nodes.len() >= blob.copies as usize
+        && live >= blob.copies as usize
         && nodes.len() == entry.copies.len()
         && nodes.is_subset(&blob.nodes)
 }

@@ -80,6 +80,8 @@ struct CopyPayload {
     holder: u32,
     #[prost(bool, tag = "2")]
     dropping: bool,
+    #[prost(bool, tag = "3")]
+    copying: bool,
 }
 
 #[derive(Message)]
@@ -116,6 +118,7 @@ fn chunk_payload(
         CopyPayload {
             holder: *holders.entry((copy.node, copy.disk)).or_insert(next),
             dropping: copy.state == CopyState::Dropping,
+            copying: copy.state == CopyState::Copying,
         }
     });
     let copies = copies.collect();
@@ -140,7 +143,12 @@ fn chunk_entry(
         let (node, disk) = *holders
             .get(copy.holder as usize)
             .ok_or_else(|| Malformed::new("a copy names no holder"))?;
-        let state = if copy.dropping { CopyState::Dropping } else { CopyState::Live };
+        let state = match (copy.copying, copy.dropping) {
+            (false, false) => CopyState::Live,
+            (true, false) => CopyState::Copying,
+            (false, true) => CopyState::Dropping,
+            (true, true) => return Err(Malformed::new("a copy is made and erased at once")),
+        };
         Ok(Copy { node, disk, state })
     };
     Ok(ChunkEntry {
@@ -154,6 +162,7 @@ fn chunk_entry(
 impl Record for Page {
     type Key = PageKey;
     const TABLE: Table = Table::Page;
+    const FORMAT: u8 = 2;
 
     fn write_key(key: &PageKey, parts: &mut KeyWriter) {
         parts.id(key.blob.as_bytes()).u32(key.page);
@@ -200,7 +209,11 @@ mod tests {
         let copy = |n: u128| Copy {
             node: NodeId::from_uuid(Uuid::from_u128(n)),
             disk: DiskIncarnation::from_uuid(Uuid::from_u128(n + 100)),
-            state: if n == 1 { CopyState::Dropping } else { CopyState::Live },
+            state: match n {
+                1 => CopyState::Dropping,
+                2 => CopyState::Copying,
+                _ => CopyState::Live,
+            },
         };
         let entry = |index: u32| ChunkEntry {
             length: 8 << 20,

@@ -24,6 +24,7 @@ use crate::answer;
 use crate::audit::{Difference, Kind, Mend};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
+use crate::sweep::SweepError;
 
 operation_error! {
     /// Why a step comes to nothing.
@@ -39,6 +40,8 @@ pub(crate) enum FsckError {
     View(#[from] ViewError<StepError>),
     #[error("mend the catalog: {0}")]
     Transact(#[from] TransactError<StepError>),
+    #[error("mend the catalog: {0}")]
+    Sweep(#[from] TransactError<SweepError>),
     #[error("nobody listens any more")]
     Gone,
 }
@@ -59,6 +62,7 @@ impl FsckError {
         match self {
             Self::View(error) => answer::not_viewed(error),
             Self::Transact(error) => answer::not_transacted(error),
+            Self::Sweep(error) => answer::not_transacted(error),
             Self::Gone => answer::stopping(),
         }
     }

@@ -24,7 +24,7 @@ use crate::catalog::{
 use crate::error::CatalogError;
 use crate::nodes::NodeView;
 use crate::object::report::{ReportError, report};
-use crate::sweep::orphans::{Verdict, verdicts};
+use crate::sweep::orphans::{Verdict, delete, verdicts};
 
 /// Manifest pages of one view, and so at most 512 copies that are compared in one step.
 const PAGES_PER_STEP: usize = 4;
@@ -163,15 +163,22 @@ async fn unclaimed(
     let held = again(walk, node, span.after, &bad.keys().copied().collect()).await?;
     let there: Vec<_> = bad.into_iter().filter(|(chunk, _)| held.contains_key(chunk)).collect();
     let (mut outcome, mut action) = (Outcome::Would, "delete it there");
+    let mut ordered = Vec::new();
     if walk.repair && held_back {
         (outcome, action) = (
             Outcome::Refused,
             "left: the catalog was restored and may be older than the nodes; release the sweep first",
         );
     } else if walk.repair && !there.is_empty() {
-        let doomed = there.iter().map(|(chunk, _)| *chunk).collect();
-        (outcome, action) = match walk.master.peers.delete(&node.record.address, doomed).await {
-            Ok(_) => (Outcome::Mended, "deleted it there"),
+        let deleted = delete(walk.master, node, there.clone()).await;
+        (outcome, action) = match deleted.map_err(FsckError::from)? {
+            Ok(done) => {
+                ordered = done.ordered;
+                (
+                    Outcome::Left,
+                    "left: the chunk is short of copies, or the copy was named meanwhile",
+                )
+            }
             Err(_) => {
                 (Outcome::Refused, "left: the node did not delete it; the sweep will try again")
             }
@@ -183,6 +190,10 @@ async fn unclaimed(
             _ => (Kind::Orphan, "and no blob has it"),
         };
         let what = format!("chunk {chunk} is on {}, {why}", node.record.address);
+        let (outcome, action) = match ordered.contains(&chunk) {
+            true => (Outcome::Mended, "deleted it there"),
+            false => (outcome, action),
+        };
         Told { kind, what, outcome, action, node: Some(holder), chunk: Some(chunk) }
     };
     Ok(there.into_iter().map(told).collect())

@@ -3,7 +3,7 @@
 mod peers;
 mod registry;
 
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Peers, Unreached};
 pub(crate) use registry::{
     Directory, DiskView, Fullness, NodeView, Placed, Placement, Registry, Report, Spread, TierView,
     places,

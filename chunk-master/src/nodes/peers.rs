@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cairn_core::copies::{CopyReceipt, Place};
+use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_proto::v1::chunks_client::ChunksClient;
-use cairn_proto::v1::{self, DeleteChunksRequest, ListStoredChunksRequest};
+use cairn_proto::v1::{self, CopyChunkRequest, DeleteChunksRequest, ListStoredChunksRequest};
 use cairn_proto::{InvalidField, MAX_MESSAGE_BYTES, RemoteError, convert};
 use cairn_runtime::{Clock, Dialer, Elapsed, InvalidAddress, PeerChannel};
-use tonic::Status;
+use tonic::{Request, Status};
 
 /// A node did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,8 @@ pub(crate) enum Unreached {
     Refused(#[from] RemoteError),
     #[error("the node's answer does not fit: {0}")]
     Answer(#[from] InvalidField),
+    #[error("no node that can be asked has it")]
+    NoSource,
 }
 
 /// Channels to nodes, each made when first used.
@@ -64,7 +68,16 @@ impl Peers {
         address: &str,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, Unreached> {
-        let answer = match self.clock.timeout(self.bound, call).await {
+        self.within(self.bound, address, call).await
+    }
+
+    async fn within<T>(
+        &self,
+        bound: Duration,
+        address: &str,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Unreached> {
+        let answer = match self.clock.timeout(bound, call).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => RemoteError::from(status).into(),
             Err(elapsed) => elapsed.into(),
@@ -100,6 +113,32 @@ impl Peers {
             ..DeleteChunksRequest::default()
         };
         Ok(self.bounded(address, client.delete(request)).await?.deleted)
+    }
+
+    /// Has `target` fetch a chunk from `source` and make it durable, within `bound`.
+    pub(crate) async fn copy(
+        &self,
+        target: &Place,
+        source: &Place,
+        chunk: ChunkId,
+        (length, hash): (u64, ChunkHash),
+        bound: Duration,
+    ) -> Result<CopyReceipt, Unreached> {
+        let mut client = self.client(&target.address)?;
+        let mut request = Request::new(CopyChunkRequest {
+            chunk: Some(chunk.into()),
+            source: Some(source.clone().into()),
+            length,
+            hash: bytes::Bytes::copy_from_slice(&hash.0),
+            grant: target.grant.clone(),
+        });
+        request.set_timeout(bound);
+        let answer = self.within(bound, &target.address, client.copy(request)).await?;
+        let (node, disk) = (convert::node_id(&answer.node_id)?, convert::disk(&answer.disk)?);
+        if node != target.node {
+            return Err(InvalidField::new("node_id", "another node answered").into());
+        }
+        Ok(CopyReceipt { node, disk })
     }
 
     /// A page of a node's inventory: chunks in order with their lengths, and whether there is more.

@@ -12,10 +12,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cairn_core::copies::{ChunkPlacement, ChunkWant, Place};
 use cairn_core::digest::plain_crc;
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
+use cairn_core::lifecycle::CopyState;
 use cairn_core::liveness::{Liveness, LivenessBounds, NodeState};
 use cairn_core::names::Zone;
 use cairn_core::placement::{Candidate, place};
@@ -287,6 +289,17 @@ impl Registry {
         members.iter().map(view).collect()
     }
 
+    /// Nodes that are Down, and have been for less than `bound`.
+    pub(crate) fn away_for_less_than(&self, bound: Duration) -> BTreeSet<NodeId> {
+        let bound = self.bounds.down_after.saturating_add(bound);
+        let now = self.clock.monotonic();
+        let members = self.lock();
+        let away = |member: &Member| {
+            self.state(member) == NodeState::Down && member.liveness.silence(now) < bound
+        };
+        members.iter().filter(|(_, member)| away(member)).map(|(&node, _)| node).collect()
+    }
+
     /// All nodes, and every change from here on.
     pub(crate) fn watch(&self) -> (Directory, broadcast::Receiver<Vec<NodeView>>) {
         let changes = self.changes.subscribe();
@@ -438,6 +451,7 @@ pub(crate) fn places(
     let mut scored: Vec<_> = entry
         .copies
         .iter()
+        .filter(|copy| copy.state == CopyState::Live)
         .filter_map(|copy| {
             let view = directory.get(&copy.node)?;
             let name = [chunk.to_bytes().as_slice(), copy.node.as_bytes()].concat();

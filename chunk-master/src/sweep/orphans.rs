@@ -3,26 +3,29 @@
 //! ```text
 //! blob absent or Purging    every chunk of it
 //! blob Live                 a copy that the manifest does not name: its node failed while the chunk was
-//!                           written, the copy was placed anew, and the node has it after all
+//!                           written, the copy was placed anew, and the node has it after all; left alone while the
+//!                           chunk is short of copies
 //! blob Open, Condemned      none: receipts may be on their way, and a purge takes all of it
 //! ```
 //!
 //! The inventory is read first and judged afterwards. A blob's record is written before any node hears of the
-//! blob, and ids are never used again, so a blob that is absent then stays absent. Nothing adds copies to a Live
-//! blob; whatever comes to do that must name the copy in the manifest before it makes it.
+//! blob, and ids are never used again, so a blob that is absent then stays absent. A repair adds copies to a Live blob: it names
+//! each before it makes it, and a stray is named as Dropping before it is deleted, for as long as its blob lives: a deletion
+//! that arrives late must not meet a copy that was made anew.
 
 use std::collections::BTreeMap;
 
 use cairn_core::ids::{BlobId, ChunkId, NodeId};
-use cairn_core::lifecycle::BlobState;
-use cairn_kv::Read;
+use cairn_core::lifecycle::{BlobState, CopyState};
+use cairn_kv::{Durability, Read, TransactError, Txn};
 
 use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{Blob, Page, PageKey, record};
 use crate::config::{Faults, SeededBug};
 use crate::error::CatalogError;
 use crate::master::Master;
-use crate::nodes::NodeView;
+use crate::nodes::{NodeView, Unreached};
+use crate::repair::change::mark_strays;
 
 /// Pages of each node's inventory in a bounded pass.
 const PAGES: usize = 4;
@@ -61,14 +64,12 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
         let last = chunks.last().copied();
         let holder = node.node;
         let faults = master.config.faults();
-        let orphans = master.kv.view(move |view| judge(view, holder, &chunks, faults)).await?;
-        if !orphans.is_empty() {
-            match master.peers.delete(address, orphans).await {
-                Ok(count) => deleted += count,
-                Err(error) => {
-                    tracing::debug!(target: "cairn", node = %node.node, %error, "orphans stay");
-                    break;
-                }
+        let unclaimed = master.kv.view(move |view| judge(view, holder, &chunks, faults)).await?;
+        match delete(master, node, unclaimed).await? {
+            Ok(done) => deleted += done.deleted,
+            Err(error) => {
+                tracing::debug!(target: "cairn", node = %node.node, %error, "orphans stay");
+                break;
             }
         }
         // A node that does not move on is not asked for ever.
@@ -83,6 +84,43 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
         tracing::info!(target: "cairn", node = %node.node, deleted, "orphans deleted");
     }
     Ok(deleted)
+}
+
+/// What a node was told to delete.
+#[derive(Debug, Default)]
+pub(crate) struct Deletion {
+    /// All that it was told of. Strays of chunks that are short of copies are left, and those that were named meanwhile.
+    pub(crate) ordered: Vec<ChunkId>,
+    /// How many of them were there.
+    pub(crate) deleted: u64,
+}
+
+/// Has a node delete what nobody has a claim on.
+pub(crate) async fn delete(
+    master: &Master,
+    node: &NodeView,
+    unclaimed: Vec<(ChunkId, Verdict)>,
+) -> Result<Result<Deletion, Unreached>, TransactError<SweepError>> {
+    let stray = |(_, verdict): &(ChunkId, Verdict)| *verdict == Verdict::Stray;
+    let (strays, orphans): (Vec<_>, Vec<_>) = unclaimed.into_iter().partition(stray);
+    let chunks = |these: Vec<(ChunkId, Verdict)>| these.into_iter().map(|(chunk, _)| chunk);
+    let (strays, mut doomed): (Vec<_>, Vec<_>) =
+        (chunks(strays).collect(), chunks(orphans).collect());
+    let holder = node.node;
+    if master.config.faults().has(SeededBug::DeleteUnmarked) {
+        doomed.extend(strays);
+    } else if !strays.is_empty() {
+        let directory = master.nodes.directory();
+        let mark = move |txn: &mut Txn<'_>| -> Result<_, SweepError> {
+            Ok(mark_strays(txn, holder, &strays, &directory)?)
+        };
+        doomed.extend(master.kv.transact(Durability::Synced, mark).await?);
+    }
+    if doomed.is_empty() {
+        return Ok(Ok(Deletion::default()));
+    }
+    let deleted = master.peers.delete(&node.record.address, doomed.clone()).await;
+    Ok(deleted.map(|deleted| Deletion { ordered: doomed, deleted }))
 }
 
 /// What the catalog says of a chunk that a node holds.
@@ -114,15 +152,16 @@ fn judge(
     node: NodeId,
     chunks: &[ChunkId],
     faults: Faults,
-) -> Result<Vec<ChunkId>, SweepError> {
+) -> Result<Vec<(ChunkId, Verdict)>, SweepError> {
     let mut claims = Claims::new(read, node, faults);
-    let mut orphans = Vec::new();
+    let mut unclaimed = Vec::new();
     for chunk in chunks {
-        if claims.verdict(*chunk)? != Verdict::Claimed {
-            orphans.push(*chunk);
+        let verdict = claims.verdict(*chunk)?;
+        if verdict != Verdict::Claimed {
+            unclaimed.push((*chunk, verdict));
         }
     }
-    Ok(orphans)
+    Ok(unclaimed)
 }
 
 /// What the catalog says of the chunks on one node; each record is read once.
@@ -163,7 +202,7 @@ impl<'a, R: Read> Claims<'a, R> {
         Ok(known)
     }
 
-    /// Whether the manifest names the copy.
+    /// Whether the manifest names the copy as one that is to be there.
     fn names(&mut self, chunk: ChunkId) -> Result<bool, CatalogError> {
         let key = PageKey::of(chunk.blob, chunk.index);
         if !self.pages.contains_key(&key) {
@@ -171,6 +210,9 @@ impl<'a, R: Read> Claims<'a, R> {
         }
         let page = self.pages.get(&key).and_then(Option::as_ref);
         let entry = page.and_then(|page| page.chunks.get(&chunk.index));
-        Ok(entry.is_some_and(|entry| entry.copies.iter().any(|copy| copy.node == self.node)))
+        let claims = |copy: &crate::catalog::Copy| {
+            copy.node == self.node && copy.state != CopyState::Dropping
+        };
+        Ok(entry.is_some_and(|entry| entry.copies.iter().any(claims)))
     }
 }

@@ -34,6 +34,10 @@ pub(crate) struct NodeState {
     /// Those of them that are not one byte long.
     pub(crate) lengths: BTreeMap<ChunkId, u64>,
     pub(crate) cut_off: bool,
+    /// It makes no copies.
+    pub(crate) copies_nothing: bool,
+    /// The chunks that it copied, and from where.
+    pub(crate) copied: Vec<(ChunkId, String)>,
     /// How full it says that it is.
     pub(crate) used: u64,
     pub(crate) disks: Vec<Uuid>,
@@ -114,9 +118,21 @@ impl Chunks for FakeNode {
 
     async fn copy(
         &self,
-        _: Request<v1::CopyChunkRequest>,
+        request: Request<v1::CopyChunkRequest>,
     ) -> Result<Response<v1::CopyChunkResponse>, Status> {
-        Err(Status::unimplemented("no bytes here"))
+        let mut state = self.answers()?;
+        if state.copies_nothing {
+            return Err(Status::unavailable("no copies here"));
+        }
+        let v1::CopyChunkRequest { chunk, source, length, .. } = request.into_inner();
+        let chunk = ChunkId::try_from(chunk.unwrap()).unwrap();
+        state.chunks.insert(chunk);
+        if length != 1 {
+            state.lengths.insert(chunk, length);
+        }
+        state.copied.push((chunk, source.unwrap().address));
+        let disk = id(state.disk_of(chunk));
+        Ok(Response::new(v1::CopyChunkResponse { node_id: self.id_bytes(), disk }))
     }
 
     async fn list(

@@ -80,8 +80,9 @@ impl Raw<'_> {
 }
 
 fn sealed(key: &[u8], payload: &[u8]) -> Bytes {
-    let crc = plain_crc(&[key, &[1], payload].concat()).to_be_bytes();
-    [&[1], &crc[..], payload].concat().into()
+    let format = if key[0] == table::PAGE { 2 } else { 1 };
+    let crc = plain_crc(&[key, &[format], payload].concat()).to_be_bytes();
+    [&[format], &crc[..], payload].concat().into()
 }
 
 /// What a run found.

@@ -15,6 +15,7 @@ mod nodes;
 mod placing;
 mod quota_race;
 mod quotas;
+mod repairing;
 mod several;
 mod sweeping;
 mod tenants;

@@ -75,12 +75,14 @@ impl BlobState {
     }
 }
 
-/// The life of a copy of a chunk, once a receipt for it was confirmed.
+/// The life of a copy of a chunk, once the manifest names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyState {
-    /// Counts.
+    /// Being made by a repair: named, so that nobody takes it for a stray, and does not count yet.
+    Copying,
+    /// Durable: counts.
     Live,
-    /// Being erased; no longer counts.
+    /// To be erased; no longer counts. Its node is not given the chunk again: the order may be carried out late.
     Dropping,
 }
 
@@ -91,7 +93,7 @@ impl CopyState {
     /// [`NoSuchStep`].
     pub fn step(self, to: Self) -> Result<Self, NoSuchStep<Self>> {
         match (self, to) {
-            (Self::Live, Self::Dropping) => Ok(to),
+            (Self::Copying, Self::Live) | (Self::Live, Self::Dropping) => Ok(to),
             (from, to) => Err(NoSuchStep { from, to }),
         }
     }

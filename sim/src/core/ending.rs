@@ -1,25 +1,28 @@
 //! The end of a run: faults are over, the sweep does what is left, and everything is checked.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use cairn_core::copies::{CopyFinding, CopyReport};
 use cairn_kv::simulated::Odds;
 use cairn_proto::v1;
 use cairn_proto::v1::admin_server::Admin as _;
+use cairn_proto::v1::master_server::Master as _;
 use futures_util::StreamExt;
 use tonic::Request;
 
-use super::play::Play;
-use super::reader;
+use super::play::{CHUNK, Play, REPAIR_RATE};
 use super::tasks::Owner;
-use crate::invariants::{self, Catalog, Inventories, Inventory};
-use crate::operator::named;
+use super::{reader, truth};
+use crate::invariants::{self, Inventories, Inventory};
 
 /// Longer than any wait of the master, and than any jump of the wall.
 const LONG: Duration = Duration::from_secs(3 * 60 * 60);
 /// Sweeps until nothing is left, at most.
 const SWEEPS: usize = 24;
+
+/// Rounds of the census after which all that can be repaired is.
+const ROUNDS: u32 = 2;
 
 /// Ends all faults, lets everybody finish, and sweeps until nothing is left to do.
 pub(super) async fn come_to_rest(play: &Play) {
@@ -41,6 +44,9 @@ pub(super) async fn come_to_rest(play: &Play) {
         world.violation(format!("{} tasks never end", world.tasks.len()));
     }
     play.audit().await;
+    if let Err(why) = repair(play).await {
+        world.violation(why);
+    }
     for _ in 0..SWEEPS {
         play.pass_time(LONG).await;
         play.beat_all().await;
@@ -52,6 +58,62 @@ pub(super) async fn come_to_rest(play: &Play) {
         }
     }
     world.violation("the sweep does not come to an end".to_owned());
+}
+
+/// Every copy is read, and what is missing or damaged is told; then all of it is made anew. That takes no longer than the
+/// rate allows, and the time for which the scheduler lets a task sleep too long:
+///
+/// `(copies + rounds) × (chunk / rate + tick)`
+async fn repair(play: &Play) -> Result<(), String> {
+    let world = &play.world;
+    scrub(play).await?;
+    let missing = |short: invariants::Catalog| -> usize {
+        short.values().map(|named| named.wanted.saturating_sub(named.good.len())).sum()
+    };
+    let copies = missing(truth::short(world).await?);
+    let began = world.clock.monotonic();
+    for _ in 0..ROUNDS {
+        play.beat_all().await;
+        play.repair();
+        play.run_to_rest().await;
+    }
+    let took = world.clock.monotonic() - began;
+    let each = Duration::from_secs(1) * u32::try_from(CHUNK).unwrap_or(u32::MAX)
+        / u32::try_from(REPAIR_RATE).unwrap_or(1)
+        + Play::TICK;
+    let bound = each * (u32::try_from(copies).unwrap_or(u32::MAX) + ROUNDS);
+    if took > bound {
+        return Err(format!("{copies} copies were made anew in {took:?}, and not in {bound:?}"));
+    }
+    match truth::short(world).await? {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("not repaired within {bound:?}: {left:?}")),
+    }
+}
+
+/// Tells of every named copy that is not there or not whole.
+async fn scrub(play: &Play) -> Result<(), String> {
+    let world = &play.world;
+    let Some(master) = world.master() else { return Ok(()) };
+    for (chunk, named) in truth::catalog(world).await? {
+        for id in named.good {
+            let Some(node) = truth::node(world, id) else { continue };
+            if node.has_good(chunk, named.length) {
+                continue;
+            }
+            if node.holds(chunk).is_none() && node.has_erased(chunk) {
+                world.violation(format!(
+                    "{chunk} was erased on {}, where it is named",
+                    node.address
+                ));
+            }
+            let report = CopyReport { chunk, node: id, finding: CopyFinding::Missing };
+            let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
+            let told = master.calls().report_copies(Request::new(request)).await;
+            told.map_err(|status| status.message().to_owned())?;
+        }
+    }
+    Ok(())
 }
 
 async fn sweep(play: &Play) -> Result<v1::SweepResponse, tonic::Status> {
@@ -81,13 +143,8 @@ pub(super) async fn check(play: &Play) {
             .spawn(Owner::Checker, reader::get(Rc::clone(world), "reader".to_owned(), key, true));
         play.run_to_rest().await;
     }
-    match chunks(play).await {
-        Ok((catalog, short)) => {
-            for violation in invariants::copies_agree(&catalog, &inventories(play), &short) {
-                world.violation(violation);
-            }
-        }
-        Err(error) => world.violation(format!("chunks cannot be listed: {error}")),
+    if let Err(error) = copies(play).await {
+        world.violation(format!("chunks cannot be listed: {error}"));
     }
     match fsck(play).await {
         Ok(differences) => {
@@ -103,6 +160,21 @@ pub(super) async fn check(play: &Play) {
         }
         Err(error) => world.violation(format!("accounts cannot be read: {error}")),
     }
+}
+
+/// Every chunk has all its copies, and nobody has another.
+async fn copies(play: &Play) -> Result<(), String> {
+    let world = &play.world;
+    let (catalog, short) = (truth::catalog(world).await?, truth::short(world).await?);
+    for (chunk, named) in &short {
+        let (good, wanted) = (named.good.len(), named.wanted);
+        world.violation(format!("chunk {chunk} has {good} of {wanted} copies at the end"));
+    }
+    let short = short.into_keys().collect();
+    for violation in invariants::copies_agree(&catalog, &inventories(play), &short) {
+        world.violation(violation);
+    }
+    Ok(())
 }
 
 /// What fsck calls a difference at rest, but for copies that a disk has lost: those are checked by who is short.
@@ -133,40 +205,6 @@ async fn usage(play: &Play) -> Result<Vec<v1::Account>, tonic::Status> {
     let Some(master) = play.world.master() else { return Ok(Vec::new()) };
     let request = Request::new(v1::GetUsageRequest::default());
     Ok(master.admin().get_usage(request).await?.into_inner().accounts)
-}
-
-/// All chunks that the catalog names, and those that it calls short.
-async fn chunks(play: &Play) -> Result<(Catalog, BTreeSet<cairn_core::ids::ChunkId>), String> {
-    let master = play.world.master().ok_or("there is no master")?;
-    let (mut catalog, mut short) = (Catalog::new(), BTreeSet::new());
-    let mut after = None;
-    loop {
-        let request = Request::new(v1::ListChunksRequest { after, limit: 0 });
-        let page = master
-            .admin()
-            .list_chunks(request)
-            .await
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
-        for chunk in page.chunks {
-            let (id, named) = named(chunk).map_err(|error| error.to_string())?;
-            catalog.insert(id, named);
-        }
-        after = page.next_after;
-        if after.is_none() {
-            break;
-        }
-    }
-    let request = Request::new(v1::ListShortChunksRequest::default());
-    let page = master
-        .admin()
-        .list_short_chunks(request)
-        .await
-        .map_err(|status| status.message().to_owned())?;
-    for chunk in page.into_inner().chunks {
-        short.insert(named(chunk).map_err(|error| error.to_string())?.0);
-    }
-    Ok((catalog, short))
 }
 
 fn inventories(play: &Play) -> Inventories {

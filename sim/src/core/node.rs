@@ -2,28 +2,23 @@
 //! synced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
-use cairn_proto::v1::chunks_server::{Chunks, ChunksServer};
 use cairn_proto::{convert, v1};
-use cairn_runtime::{Clock, Dial, Entropy, InvalidAddress, PeerChannel};
-use futures_util::Stream;
-use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
-use tower::ServiceExt;
-use tower::util::{BoxCloneSyncService, service_fn};
+use cairn_runtime::{Clock, Entropy};
+use tonic::Status;
 
+use super::calls::Order;
 use super::tasks::turns;
 use crate::EventLog;
 
 /// Chunks of a page of an inventory, and of one step of erasing: few, so that there are several.
-const PAGE: usize = 3;
-/// Commands that are kept to arrive once more.
-const COMMANDS_KEPT: usize = 64;
+pub(super) const PAGE: usize = 3;
+/// Orders that are kept to arrive once more.
+const ORDERS_KEPT: usize = 64;
 /// Disks of a node.
 const DISKS: usize = 2;
 
@@ -32,14 +27,29 @@ const DISKS: usize = 2;
 pub(super) struct Stored {
     pub(super) length: u64,
     pub(super) hash: ChunkHash,
-    disk: DiskIncarnation,
+    pub(super) disk: DiskIncarnation,
     durable: bool,
+    /// Its bytes are not what was written: whoever reads it finds out.
+    damaged: bool,
+}
+
+impl Stored {
+    /// Whether it has so many bytes with that hash.
+    pub(super) fn proves(&self, length: u64, hash: ChunkHash) -> bool {
+        !self.damaged && (self.length, self.hash) == (length, hash)
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
 }
 
 /// What a node holds, and how it is.
 #[derive(Debug)]
 struct State {
     disks: [DiskIncarnation; DISKS],
+    /// Those that the master knows, as far as the node was told.
+    known: [DiskIncarnation; DISKS],
     chunks: BTreeMap<ChunkId, Stored>,
     on: bool,
     /// Nobody reaches it.
@@ -48,7 +58,7 @@ struct State {
     life: u64,
     /// What it was told to erase, and did.
     erased: BTreeSet<ChunkId>,
-    commands: Vec<v1::DeleteChunksRequest>,
+    orders: Vec<Order>,
 }
 
 /// A node. Cheap to clone; clones are the same node.
@@ -80,12 +90,13 @@ impl Node {
         let disks = [(); DISKS].map(|()| DiskIncarnation::from_uuid(chance.uuid_v7(clock)));
         let state = State {
             disks,
+            known: disks,
             chunks: BTreeMap::new(),
             on: true,
             cut_off: false,
             life: 0,
             erased: BTreeSet::new(),
-            commands: Vec::new(),
+            orders: Vec::new(),
         };
         Self {
             id,
@@ -120,13 +131,9 @@ impl Node {
         self.lock().cut_off = cut_off;
     }
 
-    /// What it says of its disks.
-    pub(super) fn disks(&self) -> Vec<v1::DiskStatus> {
-        let disk = |disk: &DiskIncarnation| v1::DiskStatus {
-            disk: convert::bytes(disk.as_bytes()),
-            ..Default::default()
-        };
-        self.lock().disks.iter().map(disk).collect()
+    /// The disks that it has.
+    pub(super) fn disks(&self) -> [DiskIncarnation; DISKS] {
+        self.lock().disks
     }
 
     /// Loses power, and of what is not synced whatever chance wants.
@@ -161,6 +168,43 @@ impl Node {
         state.life += 1;
     }
 
+    /// The master has answered: it knows these disks.
+    pub(super) fn is_registered(&self, disks: [DiskIncarnation; DISKS]) {
+        self.lock().known = disks;
+    }
+
+    /// The master knows the disks that it has.
+    pub(super) fn is_known(&self) -> bool {
+        let state = self.lock();
+        state.known == state.disks
+    }
+
+    /// A chunk goes bad on its disk, or out of it: nobody is told.
+    pub(super) fn spoil(&self, chunk: ChunkId, loses: bool) {
+        let mut state = self.lock();
+        if loses {
+            state.chunks.remove(&chunk);
+        } else if let Some(stored) = state.chunks.get_mut(&chunk) {
+            stored.damaged = true;
+        }
+    }
+
+    /// What the disk has of a chunk.
+    pub(super) fn holds(&self, chunk: ChunkId) -> Option<Stored> {
+        self.lock().chunks.get(&chunk).copied()
+    }
+
+    /// A whole and durable copy is there.
+    pub(super) fn has_good(&self, chunk: ChunkId, length: u64) -> bool {
+        let good = |stored: Stored| stored.durable && !stored.damaged && stored.length == length;
+        self.holds(chunk).is_some_and(good)
+    }
+
+    /// Everything that it holds.
+    pub(super) fn chunks(&self) -> BTreeMap<ChunkId, Stored> {
+        self.lock().chunks.clone()
+    }
+
     fn draw_disk(&self) -> usize {
         usize::try_from(self.chance.below(DISKS as u64)).unwrap_or(0)
     }
@@ -178,10 +222,7 @@ impl Node {
         }
         let life = {
             let mut state = self.lock();
-            let drawn = state.disks[self.draw_disk()];
-            // What is there stays where it is.
-            let disk = state.chunks.get(&chunk).map_or(drawn, |there| there.disk);
-            state.chunks.insert(chunk, Stored { length, hash, disk, durable: false });
+            self.begin(&mut state, chunk, length, hash);
             state.life
         };
         turns(self.chance.below(4)).await;
@@ -196,6 +237,25 @@ impl Node {
         };
         turns(self.chance.below(4)).await;
         if self.answers() { Ok(disk) } else { Err(Failed) }
+    }
+
+    /// Begins to write. What is there and whole stays as it is; what is damaged is written anew.
+    fn begin(&self, state: &mut State, chunk: ChunkId, length: u64, hash: ChunkHash) {
+        let disk = state.disks[self.draw_disk()];
+        let new = Stored { length, hash, disk, durable: false, damaged: false };
+        let there = state.chunks.entry(chunk).or_insert(new);
+        if !there.proves(length, hash) {
+            *there = Stored { disk: there.disk, ..new };
+        }
+    }
+
+    /// Writes a chunk and syncs it, at once.
+    pub(super) fn put(&self, chunk: ChunkId, length: u64, hash: ChunkHash) {
+        let mut state = self.lock();
+        self.begin(&mut state, chunk, length, hash);
+        if let Some(stored) = state.chunks.get_mut(&chunk) {
+            stored.durable = true;
+        }
     }
 
     /// Reads a chunk; nothing when the node does not have it.
@@ -216,18 +276,38 @@ impl Node {
         self.lock().chunks.iter().map(|(chunk, stored)| (*chunk, stored.length)).collect()
     }
 
-    /// A command from long ago arrives once more; false when there was none.
-    pub(super) fn repeat_a_command(&self) -> bool {
-        let command = {
-            let state = self.lock();
-            let at = usize::try_from(self.chance.below(state.commands.len() as u64)).unwrap_or(0);
-            state.commands.get(at).cloned()
-        };
-        let Some(command) = command.filter(|_| self.answers()) else { return false };
-        self.obey(&command).is_ok()
+    /// Keeps an order, to arrive once more.
+    pub(super) fn keep(&self, order: Order) {
+        let mut state = self.lock();
+        if state.orders.len() < ORDERS_KEPT {
+            state.orders.push(order);
+        }
     }
 
-    fn obey(&self, command: &v1::DeleteChunksRequest) -> Result<v1::DeleteChunksResponse, Status> {
+    /// An order from long ago: one that deletes a chunk that is there again, if there is one.
+    pub(super) fn some_order(&self) -> Option<Order> {
+        let state = self.lock();
+        let strikes = |order: &&Order| order.deletes(|chunk| state.chunks.contains_key(&chunk));
+        let mut orders: Vec<_> = state.orders.iter().filter(strikes).collect();
+        if orders.is_empty() {
+            orders = state.orders.iter().collect();
+        }
+        let at = usize::try_from(self.chance.below(orders.len() as u64)).unwrap_or(0);
+        orders.get(at).map(|order| (*order).clone())
+    }
+
+    /// It is there, and holds a chunk again that it was told to delete.
+    pub(super) fn is_threatened(&self) -> bool {
+        let state = self.lock();
+        let holds = |chunk: ChunkId| state.chunks.contains_key(&chunk);
+        state.on && !state.cut_off && state.orders.iter().any(|order| order.deletes(holds))
+    }
+
+    /// Deletes what a command says.
+    pub(super) fn obey(
+        &self,
+        command: &v1::DeleteChunksRequest,
+    ) -> Result<v1::DeleteChunksResponse, Status> {
         let wrong = |problem: &dyn ToString| Status::invalid_argument(problem.to_string());
         let mut state = self.lock();
         let mut doomed: Vec<ChunkId> = if command.blob_id.is_empty() {
@@ -250,122 +330,18 @@ impl Node {
     }
 
     /// Waits as a call on its way does; not every call arrives.
-    async fn arrives(&self) -> Result<(), Status> {
+    pub(super) async fn arrives(&self) -> Result<(), Status> {
         turns(self.chance.below(3)).await;
         if self.answers() { Ok(()) } else { Err(Status::unavailable("the node is away")) }
     }
 
     /// The way back: not every answer arrives.
-    async fn answered(&self) -> Result<(), Status> {
+    pub(super) async fn answered(&self) -> Result<(), Status> {
         turns(self.chance.below(3)).await;
         if !self.calm.load(Ordering::Relaxed) && self.chance.below(24) == 0 {
             self.log.fault("node's answer lost", &self.address);
             return Err(Status::unavailable("the answer is lost"));
         }
         Ok(())
-    }
-}
-
-#[tonic::async_trait]
-impl Chunks for Node {
-    type ReadStream = Pin<Box<dyn Stream<Item = Result<v1::ReadChunkResponse, Status>> + Send>>;
-
-    async fn write(
-        &self,
-        _: Request<Streaming<v1::WriteChunkRequest>>,
-    ) -> Result<Response<v1::WriteChunkResponse>, Status> {
-        Err(Status::unimplemented("gateways of the core tier write in process"))
-    }
-
-    async fn read(
-        &self,
-        _: Request<v1::ReadChunkRequest>,
-    ) -> Result<Response<Self::ReadStream>, Status> {
-        Err(Status::unimplemented("gateways of the core tier read in process"))
-    }
-
-    async fn stat(
-        &self,
-        _: Request<v1::StatChunkRequest>,
-    ) -> Result<Response<v1::StatChunkResponse>, Status> {
-        Err(Status::unimplemented("the master does not ask"))
-    }
-
-    async fn flush(
-        &self,
-        _: Request<v1::FlushRequest>,
-    ) -> Result<Response<v1::FlushResponse>, Status> {
-        Err(Status::unimplemented("the master does not ask"))
-    }
-
-    async fn copy(
-        &self,
-        _: Request<v1::CopyChunkRequest>,
-    ) -> Result<Response<v1::CopyChunkResponse>, Status> {
-        Err(Status::unimplemented("the master does not ask"))
-    }
-
-    async fn list(
-        &self,
-        request: Request<v1::ListStoredChunksRequest>,
-    ) -> Result<Response<v1::ListStoredChunksResponse>, Status> {
-        self.arrives().await?;
-        let after = request.into_inner().after.map(ChunkId::try_from).transpose();
-        let after = after.map_err(|field| Status::invalid_argument(field.to_string()))?;
-        let held = self.lock().chunks.clone();
-        let mut rest =
-            held.into_iter().filter(|(chunk, _)| after.is_none_or(|after| *chunk > after));
-        let stored = |(chunk, stored): (ChunkId, Stored)| v1::StoredChunk {
-            chunk: Some(chunk.into()),
-            length: stored.length,
-            disk: convert::bytes(stored.disk.as_bytes()),
-        };
-        let chunks: Vec<_> = rest.by_ref().take(PAGE).map(stored).collect();
-        let more = rest.next().is_some();
-        self.answered().await?;
-        Ok(Response::new(v1::ListStoredChunksResponse { chunks, more }))
-    }
-
-    async fn delete(
-        &self,
-        request: Request<v1::DeleteChunksRequest>,
-    ) -> Result<Response<v1::DeleteChunksResponse>, Status> {
-        self.arrives().await?;
-        let command = request.into_inner();
-        let answer = self.obey(&command)?;
-        {
-            let mut state = self.lock();
-            if state.commands.len() < COMMANDS_KEPT {
-                state.commands.push(command);
-            }
-        }
-        self.answered().await?;
-        Ok(Response::new(answer))
-    }
-}
-
-/// Reaches nodes in process, on the task that calls: who calls is the one that is dropped when it dies.
-#[derive(Debug, Clone)]
-pub(super) struct NodeDial(pub(super) Arc<Vec<Node>>);
-
-impl Dial for NodeDial {
-    fn dial(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
-        let node = self.0.iter().find(|node| node.address == address);
-        let node = node.ok_or_else(|| InvalidAddress { address: address.to_owned() })?;
-        let routes = Routes::new(ChunksServer::new(node.clone())).into_axum_router();
-        Ok(BoxCloneSyncService::new(service_fn(
-            move |request: http::Request<tonic::body::Body>| {
-                let answer = routes.clone().oneshot(request.map(axum::body::Body::new));
-                async move {
-                    let Ok(response) = answer.await;
-                    Ok(response.map(tonic::body::Body::new))
-                }
-            },
-        )))
-    }
-
-    /// Nobody in this tier moves bytes of chunks.
-    fn dial_http1(&self, address: &str) -> Result<PeerChannel, InvalidAddress> {
-        self.dial(address)
     }
 }

@@ -16,7 +16,7 @@ use tonic::Request;
 
 use super::tasks::Owner;
 use super::world::World;
-use super::{ending, gateway, operator, reader};
+use super::{calls, ending, gateway, operator, reader, truth};
 use crate::EventLog;
 use crate::history::Content;
 use crate::linear::object::When;
@@ -37,6 +37,9 @@ const MOST_POLLS: u64 = 24;
 const CROWDED: usize = 40;
 /// What the bucket may hold: little enough that some uploads are refused.
 const LIMIT_BYTES: u64 = 40 * CHUNK;
+
+/// Bytes of copies that may be made anew in a second.
+pub(super) const REPAIR_RATE: u64 = 40 * CHUNK;
 
 /// How often the store fails.
 const FAULTY: Odds = Odds { conflict: 12, failure: 150, unknown: 60, busy: 200, pauses: 3 };
@@ -60,6 +63,9 @@ impl CoreScenario {
         "bucket made again",
         "buffered transactions lost",
         "call broken off",
+        "copy command repeated",
+        "copy damaged",
+        "copy lost",
         "clock jumped ahead",
         "clock jumped back",
         "disk emptied",
@@ -75,12 +81,14 @@ impl CoreScenario {
         "late request arrived",
         "long silence",
         "master crashed",
+        "node away for long",
         "node cut off",
         "node lost power",
         "node started again",
         "node's answer lost",
         "request late",
         "request lost",
+        "repair among open calls",
         "request repeated",
         "sweep among open calls",
         "unsynced chunk lost",
@@ -122,7 +130,7 @@ impl CoreScenario {
         log.stand_still(Some(Duration::ZERO));
         let world =
             World::new(seed, config(self.seeded_bug), 3 + u32::from(seed.is_multiple_of(3)), log);
-        let play = Play { world, disk_replaced: Cell::new(false), audits: Cell::new(0) };
+        let play = Play { world, audits: Cell::new(0) };
         play.begin().await;
         for _ in 0..HAPPENINGS {
             play.run_tasks(play.below(MOST_POLLS));
@@ -154,6 +162,8 @@ fn config(seeded_bug: Option<SeededBug>) -> Config {
         read_lease: Duration::from_secs(10),
         remember_for: Duration::from_secs(180),
         quota_wait: Duration::ZERO,
+        repair_after: Duration::from_secs(10),
+        repair_rate: REPAIR_RATE,
         liveness: LivenessBounds {
             suspect_after: Duration::from_secs(8),
             down_after: Duration::from_secs(40),
@@ -166,11 +176,13 @@ fn config(seeded_bug: Option<SeededBug>) -> Config {
 /// A run that goes on.
 pub(super) struct Play {
     pub(super) world: Rc<World>,
-    disk_replaced: Cell<bool>,
     pub(super) audits: Cell<u64>,
 }
 
 impl Play {
+    /// For so long everybody sleeps at least who sleeps, when all tasks are run to their end.
+    pub(super) const TICK: Duration = Duration::from_millis(100);
+
     fn below(&self, bound: u64) -> u64 {
         self.world.chance.below(bound)
     }
@@ -216,14 +228,18 @@ impl Play {
                 self.some_nodes_beat();
             }
             60..=63 => self.client_begins(),
-            64..=66 => operator::bring_back(&self.world),
+            64 | 65 => operator::bring_back(&self.world),
+            66 => self.scrub(),
             67..=69 => self.bucket_comes_or_goes(),
-            70..=79 => self.sweep(),
-            80..=85 => drop(self.world.deliver_a_late_one()),
-            86..=92 => self.node_trouble(),
+            70..=75 => self.sweep(),
+            76..=79 => self.repair(),
+            80..=84 => drop(self.world.deliver_a_late_one()),
+            85..=90 => self.node_trouble(),
+            91 | 92 => self.something_is_lost().await,
             93 | 94 => self.master_trouble().await,
             95 => self.gateway_dies(),
             96 => self.clock_jumps(),
+            97 if self.below(2) == 0 => self.long_absence().await,
             97 => self.long_silence().await,
             _ => self.audit().await,
         }
@@ -337,7 +353,7 @@ impl Play {
             if self.world.tasks.len() == 0 {
                 return true;
             }
-            self.pass_time(Duration::from_millis(100)).await;
+            self.pass_time(Self::TICK).await;
         }
         false
     }
@@ -373,6 +389,66 @@ impl Play {
         });
     }
 
+    /// Chunks that are short get new copies, unless that goes on already.
+    pub(super) fn repair(&self) {
+        let Some(master) = self.world.master() else { return };
+        if self.world.tasks.count(Owner::Loop) > 0 {
+            return;
+        }
+        if self.busy_gateways() > 0 {
+            self.world.log.fault("repair among open calls", "a round of it");
+        }
+        let log = self.world.log.clone();
+        self.world.tasks.spawn(Owner::Loop, async move {
+            match master.repair().await {
+                Ok(()) => log.note("master", "repaired what it could"),
+                Err(error) => log.note("master", format_args!("repair broke off: {error}")),
+            }
+        });
+    }
+
+    /// A node reads what it holds, and tells of what is damaged.
+    fn scrub(&self) {
+        let any = usize::try_from(self.below(self.world.nodes.len() as u64)).unwrap_or(0);
+        if self.world.nodes[any].answers() {
+            let world = Rc::clone(&self.world);
+            self.world.tasks.spawn(Owner::Node(any), reader::scrub(world, any));
+        }
+    }
+
+    /// While every chunk has all its copies, one copy of some is lost: with its disk, or alone.
+    async fn something_is_lost(&self) {
+        let Some(whole) = self.undisturbed(truth::all_is_whole(&self.world)).await else { return };
+        let log = &self.world.log;
+        if self.below(2) == 0 {
+            let any = usize::try_from(self.below(self.world.nodes.len() as u64)).unwrap_or(0);
+            let node = &self.world.nodes[any];
+            let disk = self.world.chance.uuid_v7(&self.world.clock);
+            node.replace_disk(DiskIncarnation::from_uuid(disk));
+            return log.fault("disk emptied", &node.address);
+        }
+        for (chunk, nodes) in whole {
+            let at = usize::try_from(self.below(2 * nodes.len() as u64)).unwrap_or(0);
+            let Some(node) = nodes.get(at).and_then(|id| truth::node(&self.world, *id)) else {
+                continue;
+            };
+            let loses = self.below(2) == 0;
+            node.spoil(chunk, loses);
+            let kind = if loses { "copy lost" } else { "copy damaged" };
+            log.fault(kind, format_args!("{chunk} on {}", node.address));
+        }
+    }
+
+    /// A look at the catalog that no fault meets.
+    async fn undisturbed<T>(&self, look: impl Future<Output = T>) -> T {
+        self.world.store.set_odds(Odds::default());
+        let seen = look.await;
+        if !self.world.is_calm() {
+            self.world.store.set_odds(FAULTY);
+        }
+        seen
+    }
+
     fn busy_gateways(&self) -> usize {
         (0..GATEWAYS)
             .map(|n| self.world.tasks.count(Owner::Gateway(usize::try_from(n).unwrap_or(0))))
@@ -400,14 +476,9 @@ impl Play {
                 node.cut_off(true);
                 log.fault("node cut off", &node.address);
             }
-            5 if !self.disk_replaced.replace(true) => {
-                let disk = self.world.chance.uuid_v7(&self.world.clock);
-                node.replace_disk(DiskIncarnation::from_uuid(disk));
-                log.fault("disk emptied", &node.address);
-            }
             _ => {
-                if node.repeat_a_command() {
-                    log.fault("erase command repeated", &node.address);
+                if let Some(kind) = calls::repeat_an_order(node, &self.world.nodes) {
+                    log.fault(kind, &node.address);
                 }
             }
         }
@@ -461,10 +532,32 @@ impl Play {
         }
     }
 
+    /// A node is away for longer than repair waits for it, and what it had is made anew. It comes back with all of it.
+    async fn long_absence(&self) {
+        let any = usize::try_from(self.below(self.world.nodes.len() as u64)).unwrap_or(0);
+        let node = &self.world.nodes[any];
+        if !node.answers() {
+            return;
+        }
+        node.cut_off(true);
+        self.world.log.fault("node away for long", &node.address);
+        for _ in 0..20 {
+            self.pass_time(Duration::from_millis(500 + self.below(5000))).await;
+            self.some_nodes_beat();
+            self.run_tasks(self.below(MOST_POLLS));
+            if self.below(4) == 0 {
+                self.repair();
+            }
+        }
+        if self.below(3) > 0 {
+            node.cut_off(false);
+        }
+    }
+
     /// The catalog must agree with itself after every transaction, so also now.
     pub(super) async fn audit(&self) {
-        self.world.store.set_odds(Odds::default());
-        match cairn_chunk_master::audit(&self.world.store.open()).await {
+        let store = self.world.store.open();
+        match self.undisturbed(cairn_chunk_master::audit(&store)).await {
             Ok(audit) => {
                 for found in audit.contradictions.into_iter().chain(audit.over_limit) {
                     self.world.violation(format!("audit: {found}"));
@@ -473,9 +566,6 @@ impl Play {
             Err(error) => self.world.violation(format!("audit: {error}")),
         }
         self.audits.set(self.audits.get() + 1);
-        if !self.world.is_calm() {
-            self.world.store.set_odds(FAULTY);
-        }
     }
 }
 
@@ -485,14 +575,16 @@ async fn beat(world: &Rc<World>, number: usize) {
     let node = &world.nodes[number];
     let node_id = convert::bytes(node.id.as_bytes());
     let disks = node.disks();
-    let status = Some(v1::NodeStatus { capacity: CAPACITY, disks, ..Default::default() });
+    let told = disks.iter().map(disk_status).collect();
+    let status = Some(v1::NodeStatus { capacity: CAPACITY, disks: told, ..Default::default() });
     let request = v1::HeartbeatRequest { node_id: node_id.clone(), status: status.clone() };
     let heartbeat = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.heartbeat(request).await
     };
     match world.call("heartbeat", request, heartbeat).await.answer {
         Err(error) if error.reason == Reason::NodeUnknown => {}
-        _ => return,
+        Ok(_) => return node.is_registered(disks),
+        Err(_) => return,
     }
     let request = v1::RegisterNodeRequest {
         node_id,
@@ -504,5 +596,12 @@ async fn beat(world: &Rc<World>, number: usize) {
     let register = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.register_node(request).await
     };
-    let _tried_again_later = world.call("register", request, register).await;
+    // Tried again later, when it fails.
+    if world.call("register", request, register).await.answer.is_ok() {
+        node.is_registered(disks);
+    }
+}
+
+fn disk_status(disk: &DiskIncarnation) -> v1::DiskStatus {
+    v1::DiskStatus { disk: convert::bytes(disk.as_bytes()), ..Default::default() }
 }

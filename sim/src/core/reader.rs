@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport};
-use cairn_core::ids::NodeId;
+use cairn_core::ids::{ChunkId, NodeId};
 use cairn_proto::v1::master_server::Master as _;
 use cairn_proto::{Reason, convert, v1};
 
 use super::gateway::{chunk_hash, content_of, is_absent, parts, sizes_of};
+use super::truth;
 use super::world::World;
 use crate::history::Content;
 
 /// Bytes that one page of the answer covers: few, so that files have several.
 const PAGE_CHUNKS: u64 = 2;
+/// How often a chunk that was erased where it should be is located again.
+const LOOKS: u32 = 3;
 
 /// A version that is being read.
 struct Reading {
@@ -87,7 +90,7 @@ impl Reading {
                 return false;
             };
             for chunk in chunks {
-                if !self.read(&chunk).await {
+                if !self.read(chunk.clone()).await {
                     return false;
                 }
                 at = chunk.offset + chunk.length;
@@ -139,52 +142,109 @@ impl Reading {
         }
     }
 
-    /// Reads a chunk from the first place that has it; false when none does.
-    async fn read(&self, chunk: &ChunkLocation) -> bool {
+    /// Reads a chunk from the first place that has it; false when none does. A copy may go while another one is there: then
+    /// the chunk is located again.
+    async fn read(&mut self, mut chunk: ChunkLocation) -> bool {
+        for look in 1.. {
+            let outcome = self.read_from(&chunk).await;
+            match outcome {
+                Found::Whole => return true,
+                Found::Wrong => return false,
+                Found::Erased if look < LOOKS => {}
+                Found::Erased if self.is_leased() || self.strict => {
+                    let (Self { key, content, .. }, chunk) = (&self, chunk.chunk);
+                    let what = format!("{chunk} of {content} of {key} was erased under its reader");
+                    self.world.violation(what);
+                    return false;
+                }
+                Found::Nowhere | Found::Erased => {
+                    if self.strict {
+                        let (Self { key, content, .. }, index) = (&self, chunk.chunk.index);
+                        self.world.violation(format!(
+                            "an acknowledged byte is lost: {content} of {key} at chunk {index}"
+                        ));
+                    }
+                    return false;
+                }
+            }
+            let mut page = v1::LocateResponse::default();
+            if !self.go_on(&mut page, chunk.offset).await {
+                return false;
+            }
+            let located: Result<Vec<ChunkLocation>, _> = convert::each(page.chunks);
+            let Some(again) = located.ok().and_then(|chunks| chunks.into_iter().next()) else {
+                return false;
+            };
+            chunk = again;
+        }
+        false
+    }
+
+    async fn read_from(&self, chunk: &ChunkLocation) -> Found {
         let sizes = sizes_of(&self.world, self.content);
         let index = chunk.chunk.index;
-        let written = (sizes.length(index, self.content.length), chunk_hash(self.content, index));
-        for place in &chunk.places {
-            let node = self.world.nodes.iter().find(|node| node.address == place.address);
-            let Some(node) = node else { continue };
+        let (length, hash) =
+            (sizes.length(index, self.content.length), chunk_hash(self.content, index));
+        let mut places = chunk.places.clone();
+        if !places.is_empty() && self.world.chance.below(4) == 0 {
+            // The first one is slow.
+            places.rotate_left(1);
+        }
+        let mut found = Found::Nowhere;
+        for place in &places {
+            let Some(node) = truth::node(&self.world, place.node) else { continue };
             match node.read(chunk.chunk).await {
-                Ok(Some(stored)) if (stored.length, stored.hash) == written => return true,
+                Ok(Some(stored)) if stored.proves(length, hash) => return Found::Whole,
+                Ok(Some(stored)) if stored.is_damaged() => {
+                    report(&self.world, chunk.chunk, node.id, CopyFinding::Corrupt).await;
+                }
                 Ok(Some(stored)) => {
                     let Self { key, content, .. } = self;
                     self.world.violation(format!(
                         "half visible: {content} of {key} has {stored:?} at {index}"
                     ));
-                    return false;
+                    return Found::Wrong;
                 }
-                Ok(None) if node.has_erased(chunk.chunk) && (self.is_leased() || self.strict) => {
-                    let Self { key, content, .. } = self;
-                    self.world.violation(format!(
-                        "{} of {content} of {key} was erased under its reader",
-                        chunk.chunk
-                    ));
-                    return false;
+                Ok(None) => {
+                    if node.has_erased(chunk.chunk) {
+                        found = Found::Erased;
+                    }
+                    report(&self.world, chunk.chunk, node.id, CopyFinding::Missing).await;
                 }
-                Ok(None) => self.report(chunk, node.id).await,
                 Err(_) => {}
             }
         }
-        if self.strict {
-            let Self { key, content, .. } = self;
-            self.world.violation(format!(
-                "an acknowledged byte is lost: {content} of {key} at chunk {index}"
-            ));
-        }
-        false
+        found
     }
+}
 
-    /// Tells the master of a copy that is not there.
-    async fn report(&self, chunk: &ChunkLocation, node: NodeId) {
-        let finding = CopyFinding::Missing;
-        let report = CopyReport { chunk: chunk.chunk, node, finding };
-        let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
-        let tell = |master: cairn_chunk_master::MasterRpc, request| async move {
-            master.report_copies(request).await
-        };
-        let _told_by_the_next_reader_else = self.world.call("report", request, tell).await;
+/// What a reader finds of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Whole,
+    /// Another content.
+    Wrong,
+    /// No node that answers has it, and one was told to erase it.
+    Erased,
+    Nowhere,
+}
+
+/// Tells the master of a copy that is not there, or is not whole.
+async fn report(world: &Rc<World>, chunk: ChunkId, node: NodeId, finding: CopyFinding) {
+    let report = CopyReport { chunk, node, finding };
+    let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
+    let tell = |master: cairn_chunk_master::MasterRpc, request| async move {
+        master.report_copies(request).await
+    };
+    let _told_by_the_next_reader_else = world.call("report", request, tell).await;
+}
+
+/// A node reads all that it holds, and tells of what is damaged.
+pub(super) async fn scrub(world: Rc<World>, number: usize) {
+    let node = world.nodes[number].clone();
+    for (chunk, stored) in node.chunks() {
+        if stored.is_damaged() {
+            report(&world, chunk, node.id, CopyFinding::Corrupt).await;
+        }
     }
 }

@@ -14,6 +14,8 @@ use cairn_runtime::Entropy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     Master,
+    /// A loop of the master: it ends with it, and nobody who calls can break it off.
+    Loop,
     Gateway(usize),
     Node(usize),
     /// Nobody that dies.

@@ -17,7 +17,8 @@ use cairn_runtime::{Clock, Entropy, Spawner};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::node::{Node, NodeDial};
+use super::calls::NodeDial;
+use super::node::Node;
 use super::tasks::{Owner, Tasks, turns};
 use crate::EventLog;
 use crate::cluster::BEGINNING;
@@ -155,7 +156,7 @@ impl World {
     /// The master dies, with every call that it works on.
     pub(super) fn crash_master(&self) {
         self.master.borrow_mut().take();
-        let calls = self.tasks.kill(Owner::Master);
+        let calls = self.tasks.kill(Owner::Master) + self.tasks.kill(Owner::Loop);
         let lost = self.store.crash();
         self.log.fault(
             "master crashed",

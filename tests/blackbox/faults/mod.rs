@@ -10,4 +10,5 @@ pub(crate) mod master_killed;
 pub(crate) mod master_lost;
 pub(crate) mod node_folder;
 pub(crate) mod node_killed;
+mod repair;
 mod scrub;
