@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::{
-    Content, Draw, Http, Parts, PartsPlan, assert_nodes_hold_what_the_catalog_names,
+    Content, Draw, Http, Parts, PartsPlan, assert_nodes_hold_what_the_catalog_names, eventually,
 };
 
 pub(super) const WRITERS: u64 = 4;
@@ -59,6 +59,15 @@ pub(crate) async fn kill_everything_during_uploads(rounds: u64) {
         let http = parts.edge.http();
         let writers: Vec<_> =
             (0..WRITERS).map(|writer| tokio::spawn(write_on(http, round, writer))).collect();
+        eventually(60, "a file is stored", async || {
+            let listed = http.get(&format!("/v1/files?list&prefix={round}/")).await.json();
+            if listed["files"].as_array().is_some_and(|files| !files.is_empty()) {
+                Ok(())
+            } else {
+                Err(listed.to_string())
+            }
+        })
+        .await;
         sleep(Duration::from_millis(300 + draw.below(700))).await;
         parts.kill_all();
         for (writer, written) in (0..).zip(writers) {

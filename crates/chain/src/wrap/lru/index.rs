@@ -133,22 +133,6 @@ impl Index {
         Some(entry.size)
     }
 
-    /// Whether what is reserved fits once all that may leave is gone.
-    pub(super) fn could_hold(&self, kept: impl Fn(ChunkId) -> bool) -> bool {
-        let mut planned = self.planned();
-        let mut tail = self.order.values();
-        while planned < 0 {
-            match tail.next() {
-                None => return false,
-                Some(chunk) if self.writing.contains_key(chunk) || kept(*chunk) => {}
-                Some(chunk) => {
-                    planned += self.entries.get(chunk).map_or(0, |entry| i128::from(entry.size));
-                }
-            }
-        }
-        true
-    }
-
     /// When nothing remains, chooses from the tail until the cushion does; chunks that are `kept` or written are passed over.
     /// Gives what it chose.
     pub(super) fn choose(&mut self, kept: impl Fn(ChunkId) -> bool) -> Vec<ChunkId> {

@@ -133,19 +133,23 @@ impl Room {
             self.or_closed(changed).await?;
         };
         loop {
-            let changed = self.changed.notified();
+            // What is pinned may leave as soon as it is copied.
+            let (changed, unpinned) = (self.changed.notified(), self.pins.released());
             {
                 let mut index = self.index();
-                if !index.could_hold(|chunk| self.pins.holds(chunk)) {
-                    drop(index);
-                    return Err(self.refuse(bytes));
-                }
                 self.choose(&mut index);
                 if index.remaining() >= 0 {
                     return Ok(reservation);
                 }
             }
-            self.or_closed(changed).await?;
+            let either = async {
+                tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = unpinned => {}
+                }
+            };
+            self.or_closed(either).await?;
         }
     }
 
