@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cairn_chain::disk::DiskLock;
-use cairn_chain::disk::{durable_write, read_small};
+use cairn_chain::disk::{DiskLock, durable_write, read_small};
 use cairn_chain::disk_set::{
     Bay, DiskSetError, DiskSetSeams, OpenDisks, open_disks, recorded_paths,
 };
-use cairn_chain::plan::{Folder, Folders, OpenPlace, OpenPlan, Plan, PlanNotOpened, PlanSeams};
+use cairn_chain::plan::{
+    Failure, Folder, Folders, OpenPlace, OpenPlan, Places, Plan, PlanNotOpened, PlanSeams,
+};
 use cairn_chain::report::TierErrors;
 use cairn_chain::{
     ChunkStore, Disk, OpenError, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
@@ -248,11 +249,10 @@ pub(crate) async fn open_tiers(
     let Surroundings { spawner, clock, entropy, syncs } = around.clone();
     let folders = Arc::new(MeteredFolders(syncs));
     let (errors, observer) = (TierErrors::logged_only(), Arc::new(metrics));
-    let seams = PlanSeams { folders, spawner, clock, entropy, errors, observer };
+    let known = Arc::new(Known { earlier, own });
+    let seams = PlanSeams { folders, known, spawner, clock, entropy, errors, observer };
     let OpenPlan { chain, scrubbed, places } = plan.open(seams).await?;
-    let known = earlier.knows(&places, &own);
-    let kept = known.and_then(|()| Record::of(places).write(&*folder.disk));
-    if let Err(error) = kept {
+    if let Err(error) = Record::of(places).write(&*folder.disk) {
         chain.close().await;
         return Err(error);
     }
@@ -309,20 +309,28 @@ impl Record {
             None => Ok(()),
         }
     }
+}
 
-    /// Whether the stores that were opened are those on record, and new ones are empty, but the node's `own` disks.
-    fn knows(&self, places: &[OpenPlace], own: &[PathBuf]) -> Result<(), StoreNotOpened> {
-        for OpenPlace { tier, place, disks, chunks } in places {
-            let (tier, chunks) = (tier.clone(), *chunks);
-            let disks: Vec<_> = disks.iter().map(ToString::to_string).collect();
-            match self.tiers.iter().find(|was| was.place == *place) {
-                Some(was) if was.disks == disks => {}
-                Some(_) => return Err(StoreNotOpened::OtherStore { tier, place: place.clone() }),
-                None if chunks == 0
-                    || own.iter().any(|path| path.as_os_str() == place.as_str()) => {}
-                None => return Err(StoreNotOpened::NotOurs { tier, place: place.clone(), chunks }),
-            }
+/// What a node knows of the places of its tiers.
+#[derive(Debug)]
+struct Known {
+    /// Those that it had.
+    earlier: Record,
+    /// Its disks from when it had no tiers.
+    own: Vec<PathBuf>,
+}
+
+impl Places for Known {
+    /// A store that is on record has to be the same; a new one has to be empty, but for the node's own disks.
+    fn accept(&self, open: &OpenPlace) -> Result<(), Failure> {
+        let (tier, place, chunks) = (open.tier.clone(), open.place.clone(), open.chunks);
+        let disks: Vec<_> = open.disks.iter().map(ToString::to_string).collect();
+        let own = || self.own.iter().any(|path| path.as_os_str() == place.as_str());
+        match self.earlier.tiers.iter().find(|was| was.place == place) {
+            Some(was) if was.disks == disks => Ok(()),
+            Some(_) => Err(StoreNotOpened::OtherStore { tier, place }.into()),
+            None if chunks == 0 || own() => Ok(()),
+            None => Err(StoreNotOpened::NotOurs { tier, place, chunks }.into()),
         }
-        Ok(())
     }
 }

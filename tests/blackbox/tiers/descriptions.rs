@@ -128,4 +128,29 @@ async fn a_node_without_tiers_becomes_one_with_tiers_when_its_folder_is_one_of_t
     })
     .await;
     all_come_back(&parts, &files).await;
+    // The tier that keeps what was let go of is not mounted: nothing is copied to what lies there instead.
+    parts.kill_node(0);
+    let far = parts.node_folder(0).join("far");
+    let away = parts.home().join("away");
+    fs::rename(&far, &away).expect("away");
+    let (code, complaint) = refused(&parts.node_folder(0), Some(&tiers)).await;
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("is its disk mounted?"), "{complaint}");
+    assert!(bytes_in(&far) < 4096, "chunks were copied there");
+    fs::remove_dir_all(&far).expect("removed");
+    fs::rename(&away, &far).expect("back");
+    parts.start_node(0).await;
+    parts.all_nodes_up().await;
+    all_come_back(&parts, &files).await;
+}
+
+/// Bytes of all files in a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| match entry.file_type().expect("a type").is_dir() {
+            true => bytes_in(&entry.path()),
+            false => entry.metadata().expect("a file").len(),
+        })
+        .sum()
 }

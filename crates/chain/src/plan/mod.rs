@@ -37,7 +37,7 @@ use crate::segments::SegmentStoreConfig;
 use crate::wrap::{LruConfig, TimeoutConfig};
 
 pub use check::{CAPACITY_FLOOR, PlanError};
-pub use open::{Folder, Folders, OpenPlace, OpenPlan, PlanNotOpened, PlanSeams};
+pub use open::{Failure, Folder, Folders, OpenPlace, OpenPlan, Places, PlanNotOpened, PlanSeams};
 
 /// Tiers as they are described.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]

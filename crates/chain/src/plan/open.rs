@@ -55,11 +55,22 @@ pub struct Folder {
     pub blocking: Blocking,
 }
 
+/// Sees whether a durable tier is what it should be, before anything is read from it, copied to it or evicted for its sake.
+pub trait Places: Send + Sync + fmt::Debug {
+    /// Whether what was opened may be used.
+    ///
+    /// # Errors
+    /// Why not; nothing is opened then.
+    fn accept(&self, place: &OpenPlace) -> Result<(), Failure>;
+}
+
 /// What tiers need of their surroundings.
 #[derive(Debug, Clone)]
 pub struct PlanSeams {
     /// Where folders come from.
     pub folders: Arc<dyn Folders>,
+    /// What is known of the places of durable tiers.
+    pub known: Arc<dyn Places>,
     /// Where work in the background runs.
     pub spawner: Spawner,
     /// Deadlines, waits, dates of new disks.
@@ -151,7 +162,8 @@ struct Found {
     places: Vec<OpenPlace>,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Why a tier was not opened.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Plan {
     /// Opens the tiers in order, and makes a chain of them. The first that cannot be opened ends it; those that are
@@ -224,7 +236,12 @@ impl TierPlan {
         if let Some(place) = place.filter(|_| tier.durable) {
             let disks = store.disks().iter().map(|report| report.disk).collect();
             let (tier, chunks) = (tier.name.clone(), store.usage().chunks);
-            opener.found().places.push(OpenPlace { tier, place, disks, chunks });
+            let place = OpenPlace { tier, place, disks, chunks };
+            if let Err(refused) = opener.seams.known.accept(&place) {
+                store.close().await;
+                return Err(refused);
+            }
+            opener.found().places.push(place);
         }
         let PlanSeams { spawner, clock, entropy, errors, observer, .. } = opener.seams;
         if let Some(faults) = faults {
