@@ -156,9 +156,15 @@ pub(crate) struct MasterSettings {
     /// How long a node that is gone is waited for before its copies are made anew on others
     #[arg(long, env = "CAIRN_REPAIR_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub(crate) repair_after: Duration,
-    /// Most bytes of copies that are made anew in a second; 0: none
-    #[arg(long, env = "CAIRN_REPAIR_RATE", default_value = "64MiB", value_parser = bytes, value_name = "BYTES")]
+    /// Most bytes of copies that are made anew or moved in a second, all nodes together; 0: none
+    #[arg(long, env = "CAIRN_REPAIR_RATE", default_value = "512MiB", value_parser = bytes, value_name = "BYTES")]
     pub(crate) repair_rate: u64,
+    /// The same, from and to one node
+    #[arg(long, env = "CAIRN_REPAIR_RATE_PER_NODE", default_value = "64MiB", value_parser = bytes, value_name = "BYTES")]
+    pub(crate) repair_rate_per_node: u64,
+    /// Most bytes of copies that are moved in a second to even out how full nodes are; 0: none
+    #[arg(long, env = "CAIRN_REBALANCE_RATE", default_value = "32MiB", value_parser = bytes, value_name = "BYTES")]
+    pub(crate) rebalance_rate: u64,
     /// Keep the catalog in a PostgreSQL database instead of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE.
     /// Several masters may share it. Others can read a password in the command line: use CAIRN_STORE or --config
     #[arg(long, env = "CAIRN_STORE", hide_env_values = true, value_name = "URL")]

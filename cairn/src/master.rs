@@ -176,6 +176,8 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
         condemn_for: settings.condemn_for,
         repair_after: settings.repair_after,
         repair_rate: settings.repair_rate,
+        repair_rate_per_node: settings.repair_rate_per_node,
+        rebalance_rate: settings.rebalance_rate,
         space_floor_percent: settings.space_floor,
         heartbeat: *heartbeat,
         liveness: LivenessBounds { suspect_after: *suspect_after, down_after: *down_after },

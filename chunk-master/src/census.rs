@@ -1,8 +1,7 @@
 //! Counts what is in the catalog, for metrics: a bounded part beside each pass of the sweep.
 //!
 //! The accounts, open uploads and the purge queue are counted at once; chunks in rounds, up to 256 manifest pages (32,768
-//! chunks) a step; those that are short of copies, or have one that was only begun,
-//! go to [`crate::repair`]. Until a round is complete the numbers of the one before are shown. All of it can be lost.
+//! chunks) a step; those for which something is to be done go to [`crate::repair`]. Until a round is complete the numbers of the one before are shown. All of it can be lost.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +13,7 @@ use crate::admin::chunks::unsettled_chunks;
 use crate::catalog::{PurgeQueued, Scope, Tenant, Upload, record};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
+use crate::repair::Around;
 
 operation_error! {
     /// Why the catalog is not counted.
@@ -135,18 +135,17 @@ fn keys<R: record::Record>(
 /// A part of the round; the sums when it was the last one.
 async fn chunks(master: &Master) -> Result<Option<ShortChunks>, ViewError<CensusError>> {
     let (after, before) = *master.census.lock();
-    let directory = master.nodes.directory();
+    let around = Around::now(master);
     let view = move |view: &Snapshot<'_>| -> Result<_, CensusError> {
-        Ok(unsettled_chunks(view, &directory, after)?)
+        Ok(unsettled_chunks(view, &around, after)?)
     };
     let (part, next) = master.kv.view(view).await?;
     let mut sum = before;
     for found in part {
         sum.short += u64::from(found.short);
-        if found.good == 0 {
-            sum.without_copy += 1;
-        } else {
-            master.repairer.offer(found.chunk, found.good);
+        sum.without_copy += u64::from(found.short && found.good == 0);
+        if let Some(urgency) = found.urgency {
+            master.repairer.offer(found.chunk, urgency);
         }
     }
     let ended = next.is_none();

@@ -44,9 +44,13 @@ pub struct Config {
     /// How long a node is waited for, from when it is Down, before its copies are made anew elsewhere. Shorter is exposed
     /// for less time; longer moves fewer bytes for nodes that come back. Default 10 min.
     pub repair_after: Duration,
-    /// Most bytes of copies that are made anew in a second, all nodes together; with 0 none are. More is exposed for less
-    /// time and leaves less to clients. Default 64 MiB.
+    /// Most bytes of copies that are made anew or moved in a second, all nodes together; with 0 none are. More is exposed for
+    /// less time and leaves less to clients. Default 512 MiB.
     pub repair_rate: u64,
+    /// The same, from and to one node. Default 64 MiB.
+    pub repair_rate_per_node: u64,
+    /// The same, of copies that are moved only to even out, all nodes together. Default 32 MiB.
+    pub rebalance_rate: u64,
     /// How often nodes send heartbeats. Default 1 s.
     pub heartbeat: Duration,
     /// When silence makes a node Suspect and Down.
@@ -76,7 +80,9 @@ impl Default for Config {
             sweep_every: Duration::from_secs(5),
             quota_wait: Duration::from_secs(2),
             repair_after: Duration::from_secs(10 * 60),
-            repair_rate: 64 << 20,
+            repair_rate: 512 << 20,
+            repair_rate_per_node: 64 << 20,
+            rebalance_rate: 32 << 20,
             heartbeat: Duration::from_secs(1),
             liveness: LivenessBounds::default(),
             node_call: Duration::from_secs(10),
@@ -148,8 +154,8 @@ pub enum SeededBug {
     UndeleteKeepsWaiting,
     /// A bucket is made while the one of its name is still being deleted.
     CreateWhileDeleting,
-    /// A stray is deleted without being named as such: an order that is carried out late meets a copy that was made anew.
-    DeleteUnmarked,
+    /// A stray is deleted whenever the order arrives: a late one meets a copy that was made anew.
+    DeleteUnfenced,
     /// What a repair began and nobody finishes stays named, and on its node.
     KeepBegunCopies,
     /// A bucket with open uploads goes at once, and their commits find the next one of its name.

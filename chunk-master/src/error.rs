@@ -12,7 +12,7 @@ use cairn_kv::AccessError;
 use cairn_proto::{Reason, WireError};
 
 use crate::catalog::Scope;
-use crate::nodes::Spread;
+use crate::nodes::{Left, Spread};
 
 /// Declares an operation's error: an enum of structs, each with its own reason.
 macro_rules! operation_error {
@@ -462,6 +462,64 @@ pub(crate) struct NodeUnknown(pub(crate) NodeId);
 impl WireError for NodeUnknown {
     fn reason(&self) -> Reason {
         Reason::NodeUnknown
+    }
+}
+
+/// The node was removed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node {0} was removed from the cluster: with empty folders it can join as a new one")]
+pub(crate) struct NodeRemoved(pub(crate) NodeId);
+
+impl WireError for NodeRemoved {
+    fn reason(&self) -> Reason {
+        Reason::NodeRemoved
+    }
+}
+
+/// There is no such node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no node {0}: list the nodes")]
+pub(crate) struct NoSuchNode(pub(crate) NodeId);
+
+impl WireError for NoSuchNode {
+    fn reason(&self) -> Reason {
+        Reason::NodeUnknown
+    }
+}
+
+/// The node is not being emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node {0} is not being drained: drain it first")]
+pub(crate) struct NotDraining(pub(crate) NodeId);
+
+impl WireError for NotDraining {
+    fn reason(&self) -> Reason {
+        Reason::NodeNeeded
+    }
+}
+
+/// Something is left on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node {node} is still needed, for {left}: wait until it is drained")]
+pub(crate) struct NodeNeeded {
+    pub(crate) node: NodeId,
+    pub(crate) left: Left,
+}
+
+impl WireError for NodeNeeded {
+    fn reason(&self) -> Reason {
+        Reason::NodeNeeded
+    }
+}
+
+/// The node keeps the journal of the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node {0} keeps the journal of the metadata, and no other node can: add one, or wait")]
+pub(crate) struct NodeKeepsJournal(pub(crate) NodeId);
+
+impl WireError for NodeKeepsJournal {
+    fn reason(&self) -> Reason {
+        Reason::NodeNeeded
     }
 }
 

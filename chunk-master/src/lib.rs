@@ -9,14 +9,15 @@
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
 //! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
-//! repair/                  makes copies anew where chunks are short of them
+//! repair/                  gives each chunk the copies it should have, where they should be: repair, drain, rebalance
 //! audit/                   whether all records agree with each other
 //! fsck/                    the same beside the traffic, and with what the nodes hold; mends what can be mended
 //! ```
 //!
 //! Invariants: all facts are in the key-value store, and what is in memory (liveness, fill, cursors) can be
 //! lost; no lock is held across an await; nothing waits without a bound; a chunk is deleted on a node only
-//! when its blob is absent or Purging, or when its copy is named as Dropping, all of which is final.
+//! when its blob is absent or Purging, which is final, or as a copy that nobody names, as of a moment of its node: what is
+//! written there later stays.
 
 mod accounts;
 mod admin;
@@ -258,8 +259,8 @@ impl ChunkMaster {
     pub async fn repair(&self) -> Result<(), MasterError> {
         let round = census::round(&self.master).await;
         round.map_err(MasterError::new("look for chunks that are short of copies"))?;
-        repair::until_idle(&self.master).await;
-        Ok(())
+        let repaired = repair::until_idle(&self.master).await;
+        repaired.map_err(MasterError::new("look for chunks that are to be moved"))
     }
 
     /// Runs one bounded pass of the sweep, as the loop does.

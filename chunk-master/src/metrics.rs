@@ -73,17 +73,21 @@ struct RepairNumbers {
     at_work: Gauge,
     copies: Counter,
     bytes: Counter,
+    given_up: Counter,
     failures: Counter,
 }
 
 impl RepairNumbers {
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("repair");
-        let help = "Chunks that are short of copies and wait for their repair";
+        let help = "Chunks that wait for a copy more or fewer";
         registry.register("waiting_chunks", help, self.waiting.clone());
         registry.register("chunks_at_work", "Chunks of which a copy is made", self.at_work.clone());
         registry.register("copies", "Copies that were made anew", self.copies.clone());
         registry.register_with_unit("copied", "Their bytes", Unit::Bytes, self.bytes.clone());
+        let help =
+            "Copies that were given up: there were more than wanted, or their node is drained";
+        registry.register("given_up", help, self.given_up.clone());
         registry.register("failures", "Copies that could not be made", self.failures.clone());
     }
 }
@@ -229,6 +233,11 @@ impl Metrics {
     pub(crate) fn repaired(&self, bytes: u64) {
         self.repairs.copies.inc();
         self.repairs.bytes.inc_by(bytes);
+    }
+
+    /// A copy is not named any more.
+    pub(crate) fn gave_up(&self) {
+        self.repairs.given_up.inc();
     }
 
     /// A copy could not be made.

@@ -7,7 +7,7 @@ use cairn_core::bucket::{
 use cairn_core::chunking::{ChunkSizes, Chunking, Parts};
 use cairn_core::copies::{
     ChunkLocation, ChunkPlacement, ChunkReceipt, ChunkWant, CopyFinding, CopyReceipt, CopyReport,
-    Place,
+    NodeMoment, Place,
 };
 use cairn_core::digest::{ChunkHash, FileRoot, Sha256};
 use cairn_core::ids::{BlobId, CatalogId, ChunkId, DiskIncarnation, NodeId, UploadId};
@@ -16,6 +16,7 @@ use cairn_core::liveness::NodeState;
 use cairn_core::names::{BucketName, ObjectKey, Principal, TenantId, UserId};
 use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, VersionId, WriteCondition};
 use cairn_core::quota::{Amount, Limits, ScopeKind};
+use uuid::Uuid;
 
 use crate::v1;
 
@@ -192,6 +193,21 @@ impl TryFrom<v1::ChunkId> for ChunkId {
 impl From<ChunkId> for v1::ChunkId {
     fn from(chunk: ChunkId) -> Self {
         Self { blob_id: bytes(chunk.blob.as_bytes()), index: chunk.index }
+    }
+}
+
+impl TryFrom<v1::NodeMoment> for NodeMoment {
+    type Error = InvalidField;
+
+    fn try_from(moment: v1::NodeMoment) -> Read<Self> {
+        let start = fit("start", Uuid::from_slice(&moment.start))?;
+        Ok(Self { start, writes: moment.writes })
+    }
+}
+
+impl From<NodeMoment> for v1::NodeMoment {
+    fn from(moment: NodeMoment) -> Self {
+        Self { start: bytes(moment.start.as_bytes()), writes: moment.writes }
     }
 }
 

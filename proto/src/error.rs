@@ -57,6 +57,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BucketNotEmpty
         | Reason::BucketDeleting
         | Reason::TenantNotEmpty
+        | Reason::NodeRemoved
+        | Reason::NodeNeeded
         | Reason::ChunkErased => Code::FailedPrecondition,
         Reason::QuotaExceeded | Reason::NodeFull => Code::ResourceExhausted,
         Reason::TooFewNodes
@@ -117,6 +119,12 @@ pub fn next_step(reason: Reason) -> &'static str {
         }
         Reason::ChunkConflict | Reason::ChunkErased | Reason::NodeFull => {
             "Between services: the copy is placed on another node."
+        }
+        Reason::NodeRemoved => {
+            "For operators: start the node with empty folders, as a new one, or not at all."
+        }
+        Reason::NodeNeeded => {
+            "For operators: drain the node, and remove it when nothing is left there."
         }
         Reason::NodeUnknown => "Between services: the node registers again.",
         Reason::ForeignCatalog => {

@@ -5,7 +5,7 @@ use cairn_chunk_master::SeededBug;
 use cairn_sim::{CoreScenario, Scenario};
 
 /// Seeds of the core tier within which a bug must show.
-const CORE_SEEDS: u64 = 400;
+const CORE_SEEDS: u64 = 3000;
 /// Seeds of the whole stack within which a bug must show.
 const STACK_SEEDS: u64 = 12;
 
@@ -61,8 +61,8 @@ mod repairs {
     use super::{SeededBug, found_by_core};
 
     #[test]
-    fn a_stray_that_is_deleted_without_being_named_so_is_found() {
-        found_by_core(SeededBug::DeleteUnmarked, &["was erased"]);
+    fn a_stray_that_is_deleted_whenever_the_order_arrives_is_found() {
+        found_by_core(SeededBug::DeleteUnfenced, &["was erased"]);
     }
 
     #[test]

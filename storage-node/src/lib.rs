@@ -15,6 +15,7 @@
 
 mod config;
 mod error;
+mod fence;
 mod identity;
 mod lane;
 mod meta;

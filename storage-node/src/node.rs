@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, Seams};
+use crate::fence::Fence;
 use crate::lane;
 use crate::metrics::Metrics;
 use crate::registration::Registration;
@@ -42,6 +43,7 @@ impl StorageNode {
     ) -> Result<Self, InvalidAddress> {
         let Seams { clock, entropy, spawner, hashing, dialer, drained } = seams;
         let metrics = Metrics::register(registry, Arc::clone(&store));
+        let fence = Fence::new(entropy.uuid_v7(&clock));
         let registration = |master: &String| -> Result<Registration, InvalidAddress> {
             Ok(Registration {
                 master: MasterClient::new(dialer.dial(master)?),
@@ -52,11 +54,13 @@ impl StorageNode {
                 entropy: entropy.clone(),
                 drained: drained.clone(),
                 metrics: metrics.clone(),
+                fence: fence.clone(),
             })
         };
         let registrations = config.masters.iter().map(registration).collect::<Result<_, _>>()?;
         let open_writes = Arc::new(Semaphore::new(config.max_open_writes as usize));
-        let node = Node { config, store, clock, hashing, dialer, drained, metrics, open_writes };
+        let node =
+            Node { config, store, clock, hashing, dialer, drained, metrics, fence, open_writes };
         Ok(Self { node: Arc::new(node), registrations, spawner })
     }
 
@@ -119,6 +123,7 @@ pub(crate) struct Node {
     pub(crate) hashing: Blocking,
     pub(crate) dialer: Dialer,
     pub(crate) metrics: Metrics,
+    pub(crate) fence: Fence,
     drained: Drained,
     open_writes: Arc<Semaphore>,
 }

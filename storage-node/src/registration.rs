@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
+use crate::fence::Fence;
 use crate::metrics::Metrics;
 
 /// A master that asks for more heartbeats than this is not taken at its word.
@@ -41,6 +42,7 @@ pub(crate) struct Registration {
     pub(crate) entropy: Entropy,
     pub(crate) drained: Drained,
     pub(crate) metrics: Metrics,
+    pub(crate) fence: Fence,
 }
 
 impl Registration {
@@ -156,6 +158,8 @@ impl Registration {
     }
 
     fn status(&self) -> NodeStatus {
+        // Before anything else is asked: what is told of it was so at this moment, or later.
+        let moment = self.fence.moment();
         let usage = self.store.usage();
         NodeStatus {
             capacity: usage.capacity,
@@ -164,6 +168,7 @@ impl Registration {
             open_writes: usage.open_writes,
             disks: self.store.disks().iter().map(disk_status).collect(),
             tiers: self.store.tiers().iter().map(tier_status).collect(),
+            moment: Some(moment.into()),
         }
     }
 }

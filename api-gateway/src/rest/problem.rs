@@ -159,6 +159,8 @@ impl Kind {
             | Reason::ChunkErased
             | Reason::UploadCommitted
             | Reason::ForeignCatalog
+            | Reason::NodeRemoved
+            | Reason::NodeNeeded
             | Reason::TenantNotFound
             | Reason::TenantExists
             | Reason::TenantNotEmpty

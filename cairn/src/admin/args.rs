@@ -35,6 +35,9 @@ pub(crate) struct Admin {
 pub(crate) enum Do {
     /// Show the storage nodes: state, zone, how full
     Nodes(Show),
+    /// Empty a node, let it back, remove it
+    #[command(subcommand)]
+    Node(Node),
     /// Show what each bucket holds, and its limits
     Usage(ShowUsage),
     /// Set limits
@@ -56,6 +59,40 @@ pub(crate) enum Do {
     /// Back the catalog up, bring it back, see how safe it is
     #[command(subcommand)]
     Meta(Meta),
+}
+
+/// What is done with one node.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Node {
+    /// Empty a node: it gets nothing new, and what it has is copied to others
+    Drain(DrainNode),
+    /// Let a node back that is being emptied
+    Undrain(OneNode),
+    /// Show what is left on a node, and so whether it is safe to remove it
+    Left(OneNode),
+    /// Remove a node that is drained, for good
+    Remove(OneNode),
+}
+
+/// Which node.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct OneNode {
+    /// Its address, its id, or the beginning of its id, as cairn admin nodes shows
+    #[arg(value_name = "NODE")]
+    pub(crate) name: String,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `cairn admin node drain`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct DrainNode {
+    #[command(flatten)]
+    pub(crate) one: OneNode,
+    /// Wait until nothing is left there
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// Options of `cairn admin fsck`.

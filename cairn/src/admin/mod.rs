@@ -5,6 +5,7 @@ mod audit;
 mod condemned;
 mod fsck;
 mod meta;
+mod node;
 mod nodes;
 mod short;
 mod tenants;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
         let operator = Operator::dial(&args.connection)?;
         match &args.what {
             Do::Nodes(show) => nodes::run(&operator, show).await,
+            Do::Node(what) => node::run(&operator, what).await,
             Do::Usage(args) if args.verify => audit::run(&operator, &args.show).await,
             Do::Usage(args) => usage::run(&operator, args).await,
             Do::Quota(args::Quota::Set(set)) => usage::set(&operator, set).await,
@@ -97,9 +99,11 @@ impl Operator {
             Reason::InvalidField => ClientError::usage(doing, error.message),
             Reason::ObjectNotFound => ClientError::new(Kind::NotFound, doing, error.message)
                 .advise("see what is kept: cairn admin deleted"),
-            Reason::ObjectExists | Reason::TenantExists | Reason::TenantNotEmpty => {
-                ClientError::new(Kind::Condition, doing, error.message)
-            }
+            Reason::ObjectExists
+            | Reason::TenantExists
+            | Reason::TenantNotEmpty
+            | Reason::NodeRemoved
+            | Reason::NodeNeeded => ClientError::new(Kind::Condition, doing, error.message),
             Reason::TenantNotFound => ClientError::new(Kind::NotFound, doing, error.message)
                 .advise("see the tenants: cairn admin tenant ls"),
             Reason::QuotaExceeded => ClientError::new(Kind::Quota, doing, error.message),

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use cairn_core::ids::{BlobId, ChunkId, NodeId};
-use cairn_core::lifecycle::{BlobState, CopyState};
+use cairn_core::lifecycle::BlobState;
+use cairn_core::mend::{SeenCopy, Standing, Urgency};
 use cairn_kv::{Read, Snapshot};
 use cairn_proto::v1::{
     self, ListChunksRequest, ListChunksResponse, ListShortChunksRequest, ListShortChunksResponse,
@@ -15,8 +16,8 @@ use super::{after, limit};
 use crate::catalog::{Blob, ChunkEntry, PAGE_CHUNKS, Page, PageKey, record};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
-use crate::nodes::Directory;
 use crate::object::locate::findings;
+use crate::repair::{Around, is_kept};
 
 operation_error! {
     /// Why chunks are not listed.
@@ -37,7 +38,7 @@ enum Show {
     All,
     /// Those of live blobs with fewer good copies than wanted.
     Short,
-    /// Those that a repair may have something to do for: short ones, and those with a copy that was begun.
+    /// Those that a repair has something to do for, also of blobs that may come back.
     Unsettled,
 }
 
@@ -49,20 +50,45 @@ struct Judged {
     wanted: u32,
     good: Vec<NodeId>,
     bad: Vec<NodeId>,
-    /// A copy more is being made, or was begun.
-    begun: bool,
+    /// Its blob is part of a version.
+    live: bool,
+    /// How urgent it is to do something for it.
+    urgency: Option<Urgency>,
 }
 
 impl Judged {
+    fn of(
+        chunk: ChunkId,
+        entry: &ChunkEntry,
+        blob: &Blob,
+        around: &Around,
+        found_bad: &BTreeSet<NodeId>,
+    ) -> Self {
+        let copies = around.see(&entry.copies, found_bad);
+        let wanted = blob.copies as usize;
+        let named = copies.iter().filter(|copy| copy.standing != Standing::Begun);
+        let (good, bad): (Vec<_>, Vec<_>) = named.partition(|copy| copy.is_readable());
+        let nodes = |copies: Vec<&SeenCopy>| copies.iter().map(|copy| copy.node).collect();
+        Self {
+            chunk,
+            length: entry.length,
+            wanted: blob.copies,
+            good: nodes(good),
+            bad: nodes(bad),
+            live: blob.state == BlobState::Live,
+            urgency: around.mend(&copies, wanted).urgency(&copies, wanted),
+        }
+    }
+
     fn is_short(&self) -> bool {
-        self.good.len() < self.wanted as usize
+        self.live && self.good.len() < self.wanted as usize
     }
 }
 
 /// A walk over the pages, bounded.
 struct Walk<'a, R> {
     read: &'a R,
-    directory: &'a Directory,
+    around: &'a Around,
     show: Show,
     after: Option<ChunkId>,
     limit: usize,
@@ -102,7 +128,7 @@ impl<R: Read> Walk<'_, R> {
 
     /// Adds the chunks of a page; the last one added when there is no room for more.
     fn page(&mut self, key: PageKey, page: Page) -> Result<Option<ChunkId>, CatalogError> {
-        let Some(wanted) = self.copies_wanted(key.blob)? else {
+        let Some(blob) = self.blob(key.blob)? else {
             return Ok(None);
         };
         let first = key.page * PAGE_CHUNKS;
@@ -114,11 +140,11 @@ impl<R: Read> Walk<'_, R> {
                 continue;
             }
             let found_bad = bad.get(&index).unwrap_or(&none);
-            let judged = judge(self.directory, chunk, &entry, wanted, found_bad);
+            let judged = Judged::of(chunk, &entry, &blob, self.around, found_bad);
             let shown = match self.show {
                 Show::All => true,
                 Show::Short => judged.is_short(),
-                Show::Unsettled => judged.is_short() || judged.begun,
+                Show::Unsettled => judged.is_short() || judged.urgency.is_some(),
             };
             if shown {
                 self.found.push(judged);
@@ -130,37 +156,18 @@ impl<R: Read> Walk<'_, R> {
         Ok(None)
     }
 
-    /// Copies that the blob's chunks should have; `None` when they are not shown.
-    fn copies_wanted(&mut self, id: BlobId) -> Result<Option<u32>, CatalogError> {
+    /// The blob of a page; `None` when its chunks are not shown.
+    fn blob(&mut self, id: BlobId) -> Result<Option<Blob>, CatalogError> {
         if self.blob.as_ref().is_none_or(|(known, _)| *known != id) {
             self.blob = Some((id, record::must_get(self.read, &id)?));
         }
-        let shown = |blob: &Blob| match self.show {
+        let shown = |blob: &&Blob| match self.show {
             Show::All => blob.state != BlobState::Purging,
-            Show::Short | Show::Unsettled => blob.state == BlobState::Live,
+            Show::Short => blob.state == BlobState::Live,
+            Show::Unsettled => is_kept(blob),
         };
-        let blob = self.blob.as_ref().map(|(_, blob)| blob);
-        Ok(blob.filter(|blob| shown(blob)).map(|blob| blob.copies))
+        Ok(self.blob.as_ref().map(|(_, blob)| blob).filter(shown).cloned())
     }
-}
-
-fn judge(
-    directory: &Directory,
-    chunk: ChunkId,
-    entry: &ChunkEntry,
-    wanted: u32,
-    found_bad: &BTreeSet<NodeId>,
-) -> Judged {
-    let counts = |copy: &&crate::catalog::Copy| {
-        let node = directory.get(&copy.node);
-        !found_bad.contains(&copy.node)
-            && node.is_some_and(|n| n.record.disks.contains(&copy.disk) && n.state.serves_chunks())
-    };
-    let live = entry.copies.iter().filter(|copy| copy.state == CopyState::Live);
-    let (good, bad): (Vec<_>, Vec<_>) = live.partition(counts);
-    let nodes = |copies: Vec<&crate::catalog::Copy>| copies.iter().map(|c| c.node).collect();
-    let begun = entry.copies.iter().any(|copy| copy.state == CopyState::Copying);
-    Judged { chunk, length: entry.length, wanted, good: nodes(good), bad: nodes(bad), begun }
 }
 
 fn tell(judged: &Judged) -> v1::ChunkCopies {
@@ -174,14 +181,16 @@ fn tell(judged: &Judged) -> v1::ChunkCopies {
     }
 }
 
-/// A chunk of a live blob that has fewer good copies than wanted, or one that was begun.
+/// A chunk that a repair has something to do for, or that is short of copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnsettledChunk {
     pub(crate) chunk: ChunkId,
-    /// It has fewer than wanted.
+    /// It is part of a version and has fewer copies that can be read than wanted.
     pub(crate) short: bool,
     /// Copies that can be read.
     pub(crate) good: usize,
+    /// How urgent it is to do something, when something can be done.
+    pub(crate) urgency: Option<Urgency>,
 }
 
 /// Unsettled chunks found by one step.
@@ -190,16 +199,17 @@ const COUNTED_PER_STEP: usize = 4096;
 /// The unsettled chunks after `after`, a bounded part; where the next part begins.
 pub(crate) fn unsettled_chunks(
     read: &impl Read,
-    directory: &Directory,
+    around: &Around,
     after: Option<ChunkId>,
 ) -> Result<(Vec<UnsettledChunk>, Option<ChunkId>), CatalogError> {
     let (show, limit) = (Show::Unsettled, COUNTED_PER_STEP);
-    let mut walk = Walk { read, directory, show, after, limit, found: Vec::new(), blob: None };
+    let mut walk = Walk { read, around, show, after, limit, found: Vec::new(), blob: None };
     let next = walk.run()?;
     let unsettled = |judged: &Judged| UnsettledChunk {
         chunk: judged.chunk,
         short: judged.is_short(),
         good: judged.good.len(),
+        urgency: judged.urgency,
     };
     Ok((walk.found.iter().map(unsettled).collect(), next))
 }
@@ -211,17 +221,10 @@ async fn walk(
 ) -> Result<(Vec<v1::ChunkCopies>, Option<v1::ChunkId>), Status> {
     let after = after(request.0).map_err(|field| field.to_status())?;
     let limit = limit(request.1).map_err(|field| field.to_status())?;
-    let directory = master.nodes.directory();
+    let around = Around::now(master);
     let closure = move |view: &Snapshot<'_>| -> Result<_, ChunksError> {
-        let mut walk = Walk {
-            read: view,
-            directory: &directory,
-            show,
-            after,
-            limit,
-            found: Vec::new(),
-            blob: None,
-        };
+        let mut walk =
+            Walk { read: view, around: &around, show, after, limit, found: Vec::new(), blob: None };
         let next = walk.run()?;
         Ok((walk.found, next))
     };

@@ -5,6 +5,7 @@ pub(crate) mod chunks;
 mod condemned;
 mod fsck;
 mod meta;
+mod nodes;
 mod quota;
 pub(crate) mod service;
 mod tenants;

@@ -7,7 +7,7 @@ use cairn_proto::v1;
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{audit, chunks, condemned, fsck, meta, quota, tenants, uploads};
+use super::{audit, chunks, condemned, fsck, meta, nodes, quota, tenants, uploads};
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -25,6 +25,34 @@ impl v1::admin_server::Admin for AdminRpc {
         let nodes = self.0.nodes.directory();
         let nodes = nodes.values().map(node_info).collect();
         Ok(Response::new(v1::ListNodesResponse { nodes }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        Ok(Response::new(nodes::drain_node(&self.0, &request.into_inner()).await?))
+    }
+
+    async fn undrain_node(
+        &self,
+        request: Request<v1::UndrainNodeRequest>,
+    ) -> Result<Response<v1::UndrainNodeResponse>, Status> {
+        Ok(Response::new(nodes::undrain_node(&self.0, &request.into_inner()).await?))
+    }
+
+    async fn get_node_left(
+        &self,
+        request: Request<v1::GetNodeLeftRequest>,
+    ) -> Result<Response<v1::GetNodeLeftResponse>, Status> {
+        Ok(Response::new(nodes::get_node_left(&self.0, &request.into_inner()).await?))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        Ok(Response::new(nodes::remove_node(&self.0, &request.into_inner()).await?))
     }
 
     async fn get_usage(

@@ -78,8 +78,6 @@ struct HolderPayload {
 struct CopyPayload {
     #[prost(uint32, tag = "1")]
     holder: u32,
-    #[prost(bool, tag = "2")]
-    dropping: bool,
     #[prost(bool, tag = "3")]
     copying: bool,
 }
@@ -117,7 +115,6 @@ fn chunk_payload(
         let next = u32::try_from(holders.len()).unwrap_or(u32::MAX);
         CopyPayload {
             holder: *holders.entry((copy.node, copy.disk)).or_insert(next),
-            dropping: copy.state == CopyState::Dropping,
             copying: copy.state == CopyState::Copying,
         }
     });
@@ -143,12 +140,7 @@ fn chunk_entry(
         let (node, disk) = *holders
             .get(copy.holder as usize)
             .ok_or_else(|| Malformed::new("a copy names no holder"))?;
-        let state = match (copy.copying, copy.dropping) {
-            (false, false) => CopyState::Live,
-            (true, false) => CopyState::Copying,
-            (false, true) => CopyState::Dropping,
-            (true, true) => return Err(Malformed::new("a copy is made and erased at once")),
-        };
+        let state = if copy.copying { CopyState::Copying } else { CopyState::Live };
         Ok(Copy { node, disk, state })
     };
     Ok(ChunkEntry {
@@ -162,7 +154,8 @@ fn chunk_entry(
 impl Record for Page {
     type Key = PageKey;
     const TABLE: Table = Table::Page;
-    const FORMAT: u8 = 2;
+    /// 2 named copies that were to be erased, too.
+    const FORMAT: u8 = 3;
 
     fn write_key(key: &PageKey, parts: &mut KeyWriter) {
         parts.id(key.blob.as_bytes()).u32(key.page);
@@ -209,11 +202,7 @@ mod tests {
         let copy = |n: u128| Copy {
             node: NodeId::from_uuid(Uuid::from_u128(n)),
             disk: DiskIncarnation::from_uuid(Uuid::from_u128(n + 100)),
-            state: match n {
-                1 => CopyState::Dropping,
-                2 => CopyState::Copying,
-                _ => CopyState::Live,
-            },
+            state: if n == 2 { CopyState::Copying } else { CopyState::Live },
         };
         let entry = |index: u32| ChunkEntry {
             length: 8 << 20,

@@ -40,8 +40,8 @@ pub(crate) enum FsckError {
     View(#[from] ViewError<StepError>),
     #[error("mend the catalog: {0}")]
     Transact(#[from] TransactError<StepError>),
-    #[error("mend the catalog: {0}")]
-    Sweep(#[from] TransactError<SweepError>),
+    #[error("read the catalog: {0}")]
+    Sweep(#[from] ViewError<SweepError>),
     #[error("nobody listens any more")]
     Gone,
 }
@@ -62,7 +62,7 @@ impl FsckError {
         match self {
             Self::View(error) => answer::not_viewed(error),
             Self::Transact(error) => answer::not_transacted(error),
-            Self::Sweep(error) => answer::not_transacted(error),
+            Self::Sweep(error) => answer::not_viewed(error),
             Self::Gone => answer::stopping(),
         }
     }

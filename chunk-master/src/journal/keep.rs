@@ -27,7 +27,7 @@ use tonic::{Response, Status};
 use super::feed::{Batch, MetaJournal};
 use crate::backup;
 use crate::master::Master;
-use crate::nodes::Directory;
+use crate::nodes::{Directory, NodeView};
 
 /// How often it is looked who should keep the journal.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -102,8 +102,8 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
     }
 }
 
-/// Who keeps the journal: those who do already, in different zones first, nobody who is gone, and who fails for long only
-/// where there is nobody else.
+/// Who keeps the journal: those who do already, in different zones first, nobody who is gone, and who fails for long or is being
+/// emptied only where there is nobody else.
 fn choose(
     directory: &Directory,
     current: &BTreeSet<NodeId>,
@@ -114,9 +114,9 @@ fn choose(
         directory.values().filter(|view| view.state != NodeState::Down).collect();
     there.sort_by_key(|view| (!current.contains(&view.node), view.node));
     let mut zones: BTreeSet<&Zone> = BTreeSet::new();
-    let is_hopeless = |node: &NodeId| hopeless.contains(node);
-    let (last, there): (Vec<_>, Vec<_>) =
-        there.into_iter().partition(|view| is_hopeless(&view.node));
+    let is_last =
+        |view: &&NodeView| hopeless.contains(&view.node) || view.state == NodeState::Draining;
+    let (last, there): (Vec<_>, Vec<_>) = there.into_iter().partition(is_last);
     let (first, rest): (Vec<_>, Vec<_>) =
         there.into_iter().partition(|view| zones.insert(&view.record.zone));
     first.into_iter().chain(rest).chain(last).take(count).map(|view| view.node).collect()
@@ -277,11 +277,11 @@ impl Keeping {
 #[cfg(test)]
 mod tests {
     use cairn_core::ids::DiskIncarnation;
+    use cairn_core::liveness::Membership;
     use uuid::Uuid;
 
     use super::*;
     use crate::catalog::NodeRecord;
-    use crate::nodes::NodeView;
 
     fn id(n: u128) -> NodeId {
         NodeId::from_uuid(Uuid::from_u128(n))
@@ -293,6 +293,7 @@ mod tests {
                 disks: [DiskIncarnation::from_uuid(Uuid::from_u128(n))].into(),
                 address: format!("http://node-{n}:7100"),
                 zone: Zone::new(zone).expect("a label"),
+                membership: Membership::Member,
             };
             (id(n), NodeView { node: id(n), record, state, report: Arc::default() })
         };

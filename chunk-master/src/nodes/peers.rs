@@ -1,14 +1,16 @@
 //! Calling nodes: one channel per address, kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cairn_core::copies::{CopyReceipt, Place};
+use cairn_core::copies::{CopyReceipt, NodeMoment, Place};
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_proto::v1::chunks_client::ChunksClient;
-use cairn_proto::v1::{self, CopyChunkRequest, DeleteChunksRequest, ListStoredChunksRequest};
+use cairn_proto::v1::{
+    self, CopyChunkRequest, DeleteChunksRequest, ListStoredChunksRequest, StatChunkRequest,
+};
 use cairn_proto::{InvalidField, MAX_MESSAGE_BYTES, RemoteError, convert};
 use cairn_runtime::{Clock, Dialer, Elapsed, InvalidAddress, PeerChannel};
 use tonic::{Request, Status};
@@ -26,6 +28,15 @@ pub(crate) enum Unreached {
     Answer(#[from] InvalidField),
     #[error("no node that can be asked has it")]
     NoSource,
+}
+
+/// What a node did with an order to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    /// How many of the chunks were there, and are gone.
+    pub(crate) deleted: u64,
+    /// Those that may have been written since the order was decided.
+    pub(crate) kept: BTreeSet<ChunkId>,
 }
 
 /// Channels to nodes, each made when first used.
@@ -101,18 +112,38 @@ impl Peers {
         Ok(self.bounded(address, client.delete(request)).await?.more)
     }
 
-    /// Deletes chunks, at most 1000; the number that were there.
+    /// Deletes chunks, at most 1000. Those that were written after `as_of` are kept; without it they are gone for good.
     pub(crate) async fn delete(
         &self,
         address: &str,
-        chunks: Vec<ChunkId>,
-    ) -> Result<u64, Unreached> {
+        chunks: &[ChunkId],
+        as_of: Option<NodeMoment>,
+    ) -> Result<Deleted, Unreached> {
         let mut client = self.client(address)?;
         let request = DeleteChunksRequest {
-            chunks: chunks.into_iter().map(Into::into).collect(),
+            chunks: chunks.iter().map(|chunk| (*chunk).into()).collect(),
+            not_after: as_of.map(Into::into),
             ..DeleteChunksRequest::default()
         };
-        Ok(self.bounded(address, client.delete(request)).await?.deleted)
+        let answer = self.bounded(address, client.delete(request)).await?;
+        let kept = answer.kept.into_iter().map(|chunk| convert::chunk_id(Some(chunk)));
+        Ok(Deleted { deleted: answer.deleted, kept: kept.collect::<Result<_, _>>()? })
+    }
+
+    /// Has a node read all of a chunk and check it, within `bound`; its length and hash.
+    pub(crate) async fn prove(
+        &self,
+        address: &str,
+        chunk: ChunkId,
+        bound: Duration,
+    ) -> Result<(u64, ChunkHash), Unreached> {
+        let mut client = self.client(address)?;
+        let message =
+            StatChunkRequest { chunk: Some(chunk.into()), prove: true, ..Default::default() };
+        let mut request = Request::new(message);
+        request.set_timeout(bound);
+        let answer = self.within(bound, address, client.stat(request)).await?;
+        Ok((answer.length, convert::chunk_hash(&answer.hash)?))
     }
 
     /// Has `target` fetch a chunk from `source` and make it durable, within `bound`.

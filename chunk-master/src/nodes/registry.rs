@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cairn_core::copies::{ChunkPlacement, ChunkWant, Place};
+use cairn_core::copies::{ChunkPlacement, ChunkWant, NodeMoment, Place};
 use cairn_core::digest::plain_crc;
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
 use cairn_core::lifecycle::CopyState;
-use cairn_core::liveness::{Liveness, LivenessBounds, NodeState};
+use cairn_core::liveness::{Liveness, LivenessBounds, Membership, NodeState};
 use cairn_core::names::Zone;
 use cairn_core::placement::{Candidate, place};
 use cairn_runtime::Clock;
@@ -84,6 +84,8 @@ pub(crate) struct Report {
     pub(crate) fullness: Fullness,
     pub(crate) disks: Vec<DiskView>,
     pub(crate) tiers: Vec<TierView>,
+    /// When it was so, as the node counts it.
+    pub(crate) moment: Option<NodeMoment>,
 }
 
 impl Report {
@@ -118,6 +120,13 @@ pub(crate) struct NodeView {
 impl NodeView {
     pub(crate) fn fullness(&self) -> Fullness {
         self.report.fullness
+    }
+
+    /// How full it is, from 0 to `u32::MAX`.
+    pub(crate) fn fill(&self) -> u32 {
+        let Fullness { capacity, used, .. } = self.report.fullness;
+        let part = u128::from(used) * u128::from(u32::MAX) / u128::from(capacity.max(1));
+        u32::try_from(part).unwrap_or(u32::MAX)
     }
 }
 
@@ -210,7 +219,8 @@ impl Registry {
     }
 
     fn state(&self, member: &Member) -> NodeState {
-        member.liveness.state(self.clock.monotonic(), &self.bounds)
+        let membership = member.record.membership;
+        member.liveness.state_of(membership, self.clock.monotonic(), &self.bounds)
     }
 
     /// Tells watchers; nobody may be watching.
@@ -228,6 +238,9 @@ impl Registry {
     pub(crate) fn load(&self, nodes: impl IntoIterator<Item = (NodeId, NodeRecord)>) {
         let mut members = self.lock();
         for (node, record) in nodes {
+            if record.membership == Membership::Removed {
+                continue;
+            }
             let joining = || Member::joining(record, &self.clock);
             members.entry(node).or_insert_with(joining);
         }
@@ -265,6 +278,21 @@ impl Registry {
             self.announce(vec![member.view(node, state)]);
         }
         Ok(())
+    }
+
+    /// Whether a node belongs to the cluster from now on. One that was removed is told to watchers, and forgotten.
+    pub(crate) fn belongs(&self, node: NodeId, membership: Membership) {
+        let mut members = self.lock();
+        let Some(member) = members.get_mut(&node) else { return };
+        member.record.membership = membership;
+        let state = self.state(member);
+        if member.announced != state {
+            member.announced = state;
+            self.announce(vec![member.view(node, state)]);
+        }
+        if membership == Membership::Removed {
+            members.remove(&node);
+        }
     }
 
     /// Judges silence, so that watchers hear of nodes that say nothing.

@@ -1,101 +1,156 @@
-//! What a chunk is short of.
+//! How a chunk stands: what the catalog names, what was found of it, and how its nodes are now.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cairn_core::copies::Place;
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_core::lifecycle::{BlobState, CopyState};
+use cairn_core::liveness::{Membership, NodeState};
+use cairn_core::mend::{Mend, SeenCopy, Standing, mend};
+use cairn_core::names::Zone;
 use cairn_kv::Read;
 
-use crate::catalog::{Blob, Page, PageKey, record};
+use crate::catalog::{Blob, ChunkEntry, Copy, Page, PageKey, record};
 use crate::error::CatalogError;
-use crate::nodes::{Directory, places};
+use crate::master::Master;
+use crate::nodes::{Directory, NodeView, places};
 use crate::object::locate::findings;
 
-/// A chunk with fewer copies than it should have, of which at least one can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Short {
-    pub(super) chunk: ChunkId,
-    pub(super) length: u64,
-    pub(super) hash: ChunkHash,
+/// The nodes at one moment, as whoever mends chunks sees them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Around {
+    pub(crate) directory: Arc<Directory>,
+    /// Nodes that are away for less than the time after which their copies are made anew.
+    awaited: Arc<BTreeSet<NodeId>>,
+    /// Zones with nodes that take chunks.
+    open_zones: Arc<BTreeSet<Zone>>,
+    /// A node that is too full: a copy there is to be moved.
+    relieved: Option<NodeId>,
+}
+
+impl Around {
+    pub(crate) fn now(master: &Master) -> Self {
+        let directory = master.nodes.directory();
+        let open = directory.values().filter(|view| view.state.takes_chunks());
+        Self {
+            open_zones: Arc::new(open.map(|view| view.record.zone.clone()).collect()),
+            awaited: Arc::new(master.nodes.away_for_less_than(master.config.repair_after)),
+            directory: Arc::new(directory),
+            relieved: None,
+        }
+    }
+
+    /// The same, and a copy on this node is to be moved elsewhere.
+    pub(crate) fn relieving(self, node: Option<NodeId>) -> Self {
+        Self { relieved: node, ..self }
+    }
+
+    /// The node that a copy is to be moved from.
+    pub(super) fn relieved(&self) -> Option<NodeId> {
+        self.relieved
+    }
+
+    fn standing(&self, copy: &Copy, view: Option<&NodeView>, found_bad: bool) -> Standing {
+        let Some(view) = view.filter(|view| view.record.membership != Membership::Removed) else {
+            return Standing::Lost;
+        };
+        match copy.state {
+            CopyState::Copying => Standing::Begun,
+            CopyState::Live if !view.record.disks.contains(&copy.disk) => Standing::Lost,
+            CopyState::Live if found_bad => Standing::Bad,
+            CopyState::Live => match view.state {
+                NodeState::Up | NodeState::Draining => Standing::Certain,
+                NodeState::Joining | NodeState::Suspect => Standing::Unsure,
+                NodeState::Down if self.awaited.contains(&copy.node) => Standing::Awaited,
+                NodeState::Down | NodeState::Removed => Standing::Away,
+            },
+        }
+    }
+
+    /// The copies of a chunk. `found_bad` are nodes whose copy a reader, a scrub or fsck found missing or wrong.
+    pub(crate) fn see(&self, copies: &[Copy], found_bad: &BTreeSet<NodeId>) -> Vec<SeenCopy> {
+        let seen = |copy: &Copy| {
+            let view = self.directory.get(&copy.node);
+            let draining = view.is_some_and(|v| v.record.membership == Membership::Draining);
+            SeenCopy {
+                node: copy.node,
+                zone: view.map(|view| view.record.zone.clone()),
+                standing: self.standing(copy, view, found_bad.contains(&copy.node)),
+                leaves: draining || self.relieved == Some(copy.node),
+                fill: view.map_or(0, NodeView::fill),
+            }
+        };
+        copies.iter().map(seen).collect()
+    }
+
+    /// The next step for a chunk with these copies.
+    pub(crate) fn mend(&self, copies: &[SeenCopy], wanted: usize) -> Mend {
+        mend(copies, wanted, &self.open_zones)
+    }
+}
+
+/// A chunk that can be mended.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) chunk: ChunkId,
+    pub(crate) length: u64,
+    pub(crate) hash: ChunkHash,
     /// Copies that it should have.
-    pub(super) wanted: usize,
-    /// Nodes whose copies count.
-    pub(super) good: Vec<NodeId>,
-    /// Nodes that are away, and are waited for.
-    pub(super) awaited: Vec<NodeId>,
-    /// Nodes whose copies do not count.
-    pub(super) bad: Vec<NodeId>,
-    /// Nodes that were told to delete a copy: they are not given the chunk again.
-    pub(super) dropping: Vec<NodeId>,
-    /// Where it can be copied from, best first.
-    pub(super) sources: Vec<Place>,
+    pub(crate) wanted: usize,
+    pub(crate) copies: Vec<SeenCopy>,
+    /// Where it can be copied from, best first. Copies that were found bad come last: whoever fetches one proves it.
+    pub(crate) sources: Vec<Place>,
 }
 
-/// What a repair has to do for a chunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Need {
-    /// It needs nothing, or nothing can be done.
-    Nothing,
-    /// It has enough copies, and one more was begun that nobody finishes.
-    Forget,
-    Copy(Short),
+impl Seen {
+    /// How many copies count and stay.
+    pub(super) fn certain(&self) -> usize {
+        self.copies.iter().filter(|copy| copy.is_certain()).count()
+    }
+
+    /// Nodes whose copies stand so.
+    pub(super) fn nodes(&self, stands: impl Fn(&SeenCopy) -> bool) -> Vec<NodeId> {
+        self.copies.iter().filter(|copy| stands(copy)).map(|copy| copy.node).collect()
+    }
 }
 
-/// What `chunk` needs. `awaited` nodes are away for less than
-/// the time after which their copies are made anew.
-pub(super) fn look(
+/// A blob whose chunks are kept: it is part of a version, or of one that can come back.
+pub(crate) fn is_kept(blob: &Blob) -> bool {
+    matches!(blob.state, BlobState::Live | BlobState::Condemned)
+}
+
+/// How `chunk` stands; nothing when it is not kept.
+pub(crate) fn look(
     read: &impl Read,
     chunk: ChunkId,
-    directory: &Directory,
-    awaited: &BTreeSet<NodeId>,
-) -> Result<Need, CatalogError> {
-    let blob = record::get::<Blob>(read, &chunk.blob)?;
-    let Some(blob) = blob.filter(|blob| blob.state == BlobState::Live) else {
-        return Ok(Need::Nothing);
+    around: &Around,
+) -> Result<Option<Seen>, CatalogError> {
+    let Some(blob) = record::get::<Blob>(read, &chunk.blob)?.filter(is_kept) else {
+        return Ok(None);
     };
     let page = record::get::<Page>(read, &PageKey::of(chunk.blob, chunk.index))?;
-    let Some(entry) = page.and_then(|mut page| page.chunks.remove(&chunk.index)) else {
-        return Ok(Need::Nothing);
-    };
+    let entry = page.and_then(|mut page| page.chunks.remove(&chunk.index));
+    entry.map(|entry| seen(read, chunk, &blob, &entry, around)).transpose()
+}
+
+/// How a chunk of a blob that is kept stands.
+pub(super) fn seen(
+    read: &impl Read,
+    chunk: ChunkId,
+    blob: &Blob,
+    entry: &ChunkEntry,
+    around: &Around,
+) -> Result<Seen, CatalogError> {
     let mut found_bad = findings(read, chunk.blob, chunk.index, chunk.index + 1)?;
     let found_bad = found_bad.remove(&chunk.index).unwrap_or_default();
-    let mut short = Short {
+    Ok(Seen {
         chunk,
         length: entry.length,
         hash: entry.hash,
         wanted: blob.copies as usize,
-        good: Vec::new(),
-        awaited: Vec::new(),
-        bad: Vec::new(),
-        dropping: Vec::new(),
-        sources: Vec::new(),
-    };
-    let mut begun = false;
-    for copy in &entry.copies {
-        let view = directory.get(&copy.node);
-        let kept = view.is_some_and(|view| view.record.disks.contains(&copy.disk))
-            && !found_bad.contains(&copy.node);
-        let serves = view.is_some_and(|view| view.state.serves_chunks());
-        let of = match copy.state {
-            CopyState::Dropping => &mut short.dropping,
-            // What an earlier life of a master began: nobody goes on with it.
-            CopyState::Copying => {
-                begun = true;
-                continue;
-            }
-            CopyState::Live if kept && serves => &mut short.good,
-            CopyState::Live if kept && awaited.contains(&copy.node) => &mut short.awaited,
-            CopyState::Live => &mut short.bad,
-        };
-        of.push(copy.node);
-    }
-    let enough = short.good.len() + short.awaited.len() >= short.wanted;
-    if enough || short.good.is_empty() {
-        return Ok(if enough && begun { Need::Forget } else { Need::Nothing });
-    }
-    let mut sources = places(directory, chunk, &entry, &found_bad);
-    sources.retain(|place| short.good.contains(&place.node));
-    Ok(Need::Copy(Short { sources, ..short }))
+        copies: around.see(&entry.copies, &found_bad),
+        sources: places(&around.directory, chunk, entry, &found_bad),
+    })
 }

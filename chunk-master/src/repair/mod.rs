@@ -1,24 +1,34 @@
-//! Repair: chunks that have too few good copies get new ones, the most endangered first.
+//! Repair: chunks get the copies that they should have, where they should be, the most endangered first. A drain and a rebalance
+//! are the same steps, for chunks that lose nothing by waiting.
 //!
 //! ```text
-//! census ─► queue ─► look ─► place ─► turn ─► begin ─► Chunks.Copy at the target, from a good copy ─► finish
-//!                      │ needs nothing any more  the copy is named   proven and durable there  └─ failed ─► give up
+//! census, walks ─► queue ─► look ─► mend? ─ nothing to do
+//!                                    ├─ copy, spread ─► place ─► begin ─► turn ─► Chunks.Copy at the target ─► finish
+//!                                    │                       the copy is named      proven and durable there └─ failed ─► give up
+//!                                    ├─ give up one ─► prove the others ─► unname ─► Chunks.Delete there; what it does not delete the sweep finds
+//!                                    └─ forget ─► what an earlier life of a master began is not named any more
 //! ```
 //!
-//! A copy that a reader, a scrub or fsck found bad, and one on a disk that its node has no more, is made anew at once; those of a
-//! node that is away only after [`crate::Config::repair_after`], so that a restart moves nothing. Nothing is taken away before
-//! its replacement is durable. What the queue forgets comes back with the next round of the census.
+//! What is to be done is one pure rule, [`cairn_core::mend`], a step at a time. A copy that a reader, a scrub or fsck found bad, and
+//! one on a disk that its node has no more, is made anew at once; those of a node that is away only after
+//! [`crate::Config::repair_after`], so that a restart moves nothing. Nothing is taken away before its replacement is durable. What
+//! the queue forgets comes back with the next round of the census.
 
-pub(crate) mod change;
+mod change;
 mod look;
+mod proof;
 mod queue;
+mod turns;
+mod walk;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cairn_core::copies::{ChunkWant, CopyReceipt, Place};
 use cairn_core::ids::{ChunkId, NodeId};
+use cairn_core::mend::{Mend, SeenCopy, Standing, Urgency};
 use cairn_core::placement::TooFewNodes;
 use cairn_kv::{Durability, Snapshot, TransactError, Txn, ViewError};
 use futures_util::stream::FuturesUnordered;
@@ -26,13 +36,18 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use self::change::RepairError;
-use self::look::{Need, Short, look};
+pub(crate) use self::change::not_missed;
+pub(crate) use self::look::{Around, is_kept};
+use self::look::{Seen, look};
 use self::queue::Queue;
+use self::turns::{Lane, Rate, Turns};
+use self::walk::Walks;
 use crate::catalog::{Held, record};
 use crate::config::SeededBug;
 use crate::error::NotPlaced;
 use crate::master::Master;
-use crate::nodes::Unreached;
+use crate::nodes::{Deleted, NodeView, Unreached};
+use crate::object::report::ReportError;
 
 /// Copies made at a time.
 const AT_ONCE: usize = 4;
@@ -40,23 +55,27 @@ const AT_ONCE: usize = 4;
 const OTHER_TARGETS: usize = 2;
 /// The slowest that a copy may be on its way, in bytes a second, on top of the bound on a call.
 const SLOWEST: u64 = 1 << 20;
+/// How much less full a node must be for a copy to be moved there, as a part of `u32::MAX`: 2 %.
+const WORTH_MOVING: u32 = u32::MAX / 50;
 
 /// What repair remembers; a restart begins anew.
 #[derive(Debug, Default)]
 pub(crate) struct Repairer {
     queue: Mutex<Queue>,
-    /// When the next copy may begin, on the monotonic clock.
-    next_turn: Mutex<Duration>,
+    turns: Turns,
+    walks: Walks,
     offered: Notify,
 }
 
-/// Why a chunk was not repaired this time.
+/// Why a chunk was not mended this time.
 #[derive(Debug, thiserror::Error)]
-enum NotRepaired {
+enum NotMended {
     #[error("read the catalog: {0}")]
     View(#[from] ViewError<RepairError>),
     #[error("change the catalog: {0}")]
     Transact(#[from] TransactError<RepairError>),
+    #[error("note what was found: {0}")]
+    Report(#[from] TransactError<ReportError>),
     #[error("find a place: {0}")]
     Place(#[from] NotPlaced),
     #[error("copy it: {0}")]
@@ -68,10 +87,12 @@ enum NotRepaired {
 enum Outcome {
     /// It needs nothing now.
     Enough,
-    /// It has a copy more, and so many good ones now.
-    Copied { good: usize, wanted: usize, bytes: u64 },
-    /// Meanwhile somebody else changed it.
-    Overtaken,
+    /// It has a copy more, of so many bytes.
+    Copied(u64),
+    /// A copy is not named any more.
+    Fewer,
+    /// Meanwhile somebody else changed it, or there is no better place.
+    Left,
 }
 
 impl Repairer {
@@ -79,9 +100,13 @@ impl Repairer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A chunk has only so many good copies, at least one.
-    pub(crate) fn offer(&self, chunk: ChunkId, good: usize) {
-        if self.queue().offer(chunk, good) {
+    /// Something is to be done for a chunk.
+    pub(crate) fn offer(&self, chunk: ChunkId, urgency: Urgency) {
+        self.offer_all(chunk, urgency, None);
+    }
+
+    fn offer_all(&self, chunk: ChunkId, urgency: Urgency, relieves: Option<NodeId>) {
+        if self.queue().offer(chunk, urgency, relieves) {
             self.offered.notify_one();
         }
     }
@@ -90,54 +115,61 @@ impl Repairer {
     pub(crate) fn waiting(&self) -> (usize, usize) {
         self.queue().len()
     }
-
-    /// How long to wait, so that `bytes` keep the `rate` a second.
-    fn turn(&self, now: Duration, bytes: u64, rate: u64) -> Duration {
-        let mut next = self.next_turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = now.max(*next);
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
-        *next = begins + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        begins - now
-    }
 }
 
-/// Repairs what is offered, until the master stops.
+/// Mends what is offered, until the master stops.
 pub(crate) async fn run(master: &Master) {
     let mut at_work = FuturesUnordered::new();
+    let mut walking = pin!(walk::on(master));
     loop {
         at_work.extend(take(master, at_work.len()));
         tokio::select! {
             biased;
             () = master.stop.cancelled() => return,
-            Some(()) = at_work.next() => {}
+            Some(_) = at_work.next() => {}
             () = master.repairer.offered.notified() => {}
+            () = &mut walking => return,
         }
     }
 }
 
-/// Repairs what was offered, until nothing waits.
-pub(crate) async fn until_idle(master: &Master) {
+/// Mends what was offered, and what walks find, until nothing changes any more.
+pub(crate) async fn until_idle(master: &Master) -> Result<(), ViewError<RepairError>> {
+    loop {
+        let mut changed = mend_all(master).await;
+        walk::step(master).await?;
+        changed |= mend_all(master).await;
+        if !changed {
+            return Ok(());
+        }
+    }
+}
+
+/// Mends what waits; whether anything was changed.
+async fn mend_all(master: &Master) -> bool {
     let mut at_work = FuturesUnordered::new();
+    let mut changed = false;
     loop {
         at_work.extend(take(master, at_work.len()));
-        if at_work.next().await.is_none() {
-            return;
+        match at_work.next().await {
+            Some(change) => changed |= change,
+            None => return changed,
         }
     }
 }
 
 /// Takes as many chunks as may be worked on beside those `at_work`.
-fn take(master: &Master, at_work: usize) -> Vec<impl Future<Output = ()>> {
+fn take(master: &Master, at_work: usize) -> Vec<impl Future<Output = bool>> {
     let room = AT_ONCE.saturating_sub(at_work);
     let taken = std::iter::from_fn(|| next(master)).take(room);
-    let begun = taken.map(|chunk| one(master, chunk)).collect();
+    let begun = taken.map(|(chunk, relieves)| one(master, chunk, relieves)).collect();
     let (waiting, working) = master.repairer.waiting();
     master.metrics.repairs(waiting, working);
     begun
 }
 
 /// The next chunk to be worked on. A master that does not do the duties leaves them to the one that does.
-fn next(master: &Master) -> Option<ChunkId> {
+fn next(master: &Master) -> Option<(ChunkId, Option<NodeId>)> {
     let mut queue = master.repairer.queue();
     if master.config.repair_rate == 0 || !master.duties.are_mine(master.clock.monotonic()) {
         queue.clear();
@@ -145,73 +177,190 @@ fn next(master: &Master) -> Option<ChunkId> {
     queue.next()
 }
 
-async fn one(master: &Master, chunk: ChunkId) {
-    let repaired = AssertUnwindSafe(repair(master, chunk)).catch_unwind().await;
+/// Takes the next step for a chunk; whether it changed anything.
+async fn one(master: &Master, chunk: ChunkId, relieves: Option<NodeId>) -> bool {
+    let mended = AssertUnwindSafe(step(master, chunk, relieves)).catch_unwind().await;
     master.repairer.queue().done(chunk);
-    let Ok(repaired) = repaired else {
+    let Ok(mended) = mended else {
         master.metrics.repair_failed();
         tracing::error!(target: "cairn", %chunk, "the repair of a chunk panicked");
-        return;
+        return false;
     };
-    match repaired {
-        Ok(Outcome::Copied { good, wanted, bytes }) => {
-            master.metrics.repaired(bytes);
-            tracing::debug!(target: "cairn", %chunk, good, wanted, "a copy was made anew");
-            if good < wanted {
-                master.repairer.offer(chunk, good);
+    match mended {
+        Ok(Outcome::Enough | Outcome::Left) => false,
+        Ok(outcome @ (Outcome::Copied(_) | Outcome::Fewer)) => {
+            if let Outcome::Copied(bytes) = outcome {
+                master.metrics.repaired(bytes);
             }
+            tracing::debug!(target: "cairn", %chunk, ?outcome, "a chunk was mended");
+            offer_again(master, chunk).await;
+            true
         }
-        Ok(Outcome::Enough | Outcome::Overtaken) => {}
-        Err(NotRepaired::Place(error)) => {
+        Err(NotMended::Place(error)) => {
             tracing::debug!(target: "cairn", %chunk, %error, "there is no place for another copy");
+            false
         }
         Err(error) => {
             master.metrics.repair_failed();
-            tracing::warn!(target: "cairn", %chunk, %error, "a chunk is short of copies and was not repaired");
+            tracing::warn!(target: "cairn", %chunk, %error, "a chunk was not mended");
+            false
         }
     }
 }
 
-async fn repair(master: &Master, chunk: ChunkId) -> Result<Outcome, NotRepaired> {
-    let short = match look_at(master, chunk).await? {
-        Need::Nothing => return Ok(Outcome::Enough),
-        Need::Forget if master.config.faults().has(SeededBug::KeepBegunCopies) => {
-            return Ok(Outcome::Enough);
+/// A chunk that was changed may have a next step. When that cannot be told now, the census finds it.
+async fn offer_again(master: &Master, chunk: ChunkId) {
+    let around = Around::now(master);
+    let Ok(Some((seen, mend))) = look_at(master, chunk, &around).await else { return };
+    if let Some(urgency) = mend.urgency(&seen.copies, seen.wanted) {
+        master.repairer.offer(chunk, urgency);
+    }
+}
+
+/// Takes the next step for a chunk.
+async fn step(
+    master: &Master,
+    chunk: ChunkId,
+    relieves: Option<NodeId>,
+) -> Result<Outcome, NotMended> {
+    let around = Around::now(master).relieving(relieves);
+    let Some((seen, mend)) = look_at(master, chunk, &around).await? else {
+        return Ok(Outcome::Enough);
+    };
+    match mend {
+        Mend::Nothing => Ok(Outcome::Enough),
+        Mend::Forget if master.config.faults().has(SeededBug::KeepBegunCopies) => {
+            Ok(Outcome::Enough)
         }
-        Need::Forget => {
+        Mend::Forget => {
             let forget = move |txn: &mut Txn<'_>| change::forget_begun(txn, chunk);
             master.kv.transact(Durability::Buffered, forget).await?;
-            return Ok(Outcome::Enough);
+            Ok(Outcome::Fewer)
         }
-        Need::Copy(short) => short,
+        Mend::GiveUp(node) => give_up_one(master, &seen, node, around).await,
+        Mend::Copy | Mend::Spread => add_one(master, &seen, mend, &around).await,
+    }
+}
+
+/// How a chunk stands, and its next step; nothing while the catalog may be older than the nodes.
+async fn look_at(
+    master: &Master,
+    chunk: ChunkId,
+    around: &Around,
+) -> Result<Option<(Seen, Mend)>, ViewError<RepairError>> {
+    let around = around.clone();
+    let closure = move |view: &Snapshot<'_>| -> Result<_, RepairError> {
+        if record::get::<Held>(view, &())?.is_some() {
+            return Ok(None);
+        }
+        let seen = look(view, chunk, &around)?;
+        Ok(seen.map(|seen| {
+            let mend = around.mend(&seen.copies, seen.wanted);
+            (seen, mend)
+        }))
     };
-    let turn =
-        master.repairer.turn(master.clock.monotonic(), short.length, master.config.repair_rate);
-    master.clock.sleep(turn).await;
+    master.kv.view(closure).await
+}
+
+/// Does not name a copy any more, and has it deleted, once enough others were read and found intact. What its node does not
+/// delete now the sweep does later.
+async fn give_up_one(
+    master: &Master,
+    seen: &Seen,
+    node: NodeId,
+    around: Around,
+) -> Result<Outcome, NotMended> {
+    let (chunk, holder) = (seen.chunk, around.directory.get(&node).cloned());
+    let proven = proof::of_enough(master, seen, node, &around).await?;
+    let unname = move |txn: &mut Txn<'_>| change::unname(txn, chunk, node, &proven, &around);
+    if !master.kv.transact(Durability::Synced, unname).await? {
+        return Ok(Outcome::Left);
+    }
+    master.metrics.gave_up();
+    if let Some(holder) = holder.filter(|holder| holder.state.serves_chunks()) {
+        let deleted = delete_strays(master, &holder, &[chunk]).await;
+        if let Err(error) = deleted {
+            tracing::debug!(target: "cairn", %chunk, %node, %error, "a copy that was given up stays for now");
+        }
+    }
+    Ok(Outcome::Fewer)
+}
+
+/// Has a node delete copies that nobody names, but for those that were written since it was last heard.
+pub(crate) async fn delete_strays(
+    master: &Master,
+    holder: &NodeView,
+    chunks: &[ChunkId],
+) -> Result<Deleted, Unreached> {
+    let address = &holder.record.address;
+    if master.config.faults().has(SeededBug::DeleteUnfenced) {
+        return master.peers.delete(address, chunks, None).await;
+    }
+    match holder.report.moment {
+        Some(moment) => master.peers.delete(address, chunks, Some(moment)).await,
+        None => Ok(Deleted { deleted: 0, kept: chunks.iter().copied().collect() }),
+    }
+}
+
+/// Makes one more copy, in another zone when that is what it is for.
+async fn add_one(
+    master: &Master,
+    seen: &Seen,
+    mend: Mend,
+    around: &Around,
+) -> Result<Outcome, NotMended> {
+    let mut rates = vec![(Lane::All, master.config.repair_rate)];
+    if mend == Mend::Spread || around.relieved().is_some() {
+        rates.push((Lane::Rebalance, master.config.rebalance_rate));
+    }
     let mut failed = Vec::new();
     loop {
-        let target = place(master, &short, &failed)?;
-        match copy_to(master, &short, &target).await {
+        let target = place(master, seen, &failed)?;
+        if !is_worth_it(seen, mend, around, target.node) {
+            return Ok(Outcome::Left);
+        }
+        match copy_to(master, seen, &target, &rates).await {
             // Another node may do what this one does not.
-            Err(NotRepaired::Copy(_)) if failed.len() < OTHER_TARGETS => failed.push(target.node),
+            Err(NotMended::Copy(_)) if failed.len() < OTHER_TARGETS => failed.push(target.node),
             ended => return ended,
         }
     }
 }
 
+/// A copy that is made for its place alone must find a better one: another zone, or a node that is much less full and in no
+/// zone where the chunk has a copy that stays.
+fn is_worth_it(seen: &Seen, mend: Mend, around: &Around, target: NodeId) -> bool {
+    let Some(target) = around.directory.get(&target) else { return false };
+    let from = around.relieved().and_then(|node| seen.copies.iter().find(|c| c.node == node));
+    let zone = Some(&target.record.zone);
+    let is_held = seen
+        .copies
+        .iter()
+        .any(|copy| copy.is_readable() && !copy.leaves && copy.zone.as_ref() == zone);
+    match (mend, from) {
+        (Mend::Spread, _) => !is_held,
+        (_, Some(from)) => !is_held && target.fill().saturating_add(WORTH_MOVING) < from.fill,
+        (_, None) => true,
+    }
+}
+
 /// Makes one copy at `target`.
-async fn copy_to(master: &Master, short: &Short, target: &Place) -> Result<Outcome, NotRepaired> {
-    let (chunk, hash, node) = (short.chunk, short.hash, target.node);
+async fn copy_to(
+    master: &Master,
+    seen: &Seen,
+    target: &Place,
+    rates: &[Rate],
+) -> Result<Outcome, NotMended> {
+    let (chunk, hash, node) = (seen.chunk, seen.hash, target.node);
     let begin = move |txn: &mut Txn<'_>| change::begin(txn, chunk, hash, node);
     if !master.kv.transact(Durability::Buffered, begin).await? {
-        return Ok(Outcome::Overtaken);
+        return Ok(Outcome::Left);
     }
-    match copy(master, short, target).await {
+    match copy(master, seen, target, rates).await {
         Ok(receipt) => {
             let finish = move |txn: &mut Txn<'_>| change::finish(txn, chunk, hash, receipt);
             let named = master.kv.transact(Durability::Synced, finish).await?;
-            let (good, wanted, bytes) = (short.good.len() + 1, short.wanted, short.length);
-            Ok(if named { Outcome::Copied { good, wanted, bytes } } else { Outcome::Overtaken })
+            Ok(if named { Outcome::Copied(seen.length) } else { Outcome::Left })
         }
         Err(error) => {
             let give_up = move |txn: &mut Txn<'_>| change::give_up(txn, chunk, node);
@@ -221,34 +370,23 @@ async fn copy_to(master: &Master, short: &Short, target: &Place) -> Result<Outco
     }
 }
 
-/// What the chunk needs; nothing while the catalog may be older than the nodes.
-async fn look_at(master: &Master, chunk: ChunkId) -> Result<Need, NotRepaired> {
-    let directory = master.nodes.directory();
-    let awaited = master.nodes.away_for_less_than(master.config.repair_after);
-    let closure = move |view: &Snapshot<'_>| -> Result<_, RepairError> {
-        if record::get::<Held>(view, &())?.is_some() {
-            return Ok(Need::Nothing);
-        }
-        Ok(look(view, chunk, &directory, &awaited)?)
-    };
-    Ok(master.kv.view(closure).await?)
-}
-
 /// Chooses where the next copy goes: another node than those that have, or had, one; else one of those that had. Not to one that
 /// has just `failed`.
-fn place(master: &Master, short: &Short, failed: &[NodeId]) -> Result<Place, NotPlaced> {
-    let Short { chunk, length, good, awaited, bad, dropping, .. } = short;
+fn place(master: &Master, seen: &Seen, failed: &[NodeId]) -> Result<Place, NotPlaced> {
+    let holds = |copy: &SeenCopy| copy.is_readable() || copy.standing == Standing::Awaited;
+    let holders = seen.nodes(|copy| holds(copy) && !copy.leaves);
+    let leaving = seen.nodes(|copy| holds(copy) && copy.leaves);
+    let had = seen.nodes(|copy| !holds(copy) && copy.standing != Standing::Begun);
     let want = |not: &[&[NodeId]]| ChunkWant {
-        index: chunk.index,
-        length: *length,
+        index: seen.chunk.index,
+        length: seen.length,
         copies: 1,
-        holders: [good.as_slice(), awaited].concat(),
+        holders: holders.clone(),
         failed: not.concat(),
     };
-    let chosen = match master.nodes.place(chunk.blob, &[want(&[bad, dropping, failed])], 1) {
-        Err(_) if !bad.is_empty() => {
-            master.nodes.place(chunk.blob, &[want(&[dropping, failed])], 1)?
-        }
+    let blob = seen.chunk.blob;
+    let chosen = match master.nodes.place(blob, &[want(&[&leaving, &had, failed])], 1) {
+        Err(_) if !had.is_empty() => master.nodes.place(blob, &[want(&[&leaving, failed])], 1)?,
         chosen => chosen?,
     };
     let places = chosen.keep().into_iter().flat_map(|placed| placed.places);
@@ -256,17 +394,36 @@ fn place(master: &Master, short: &Short, failed: &[NodeId]) -> Result<Place, Not
     places.into_iter().next().ok_or(TooFewNodes { wanted, found, nodes, with_room }.into())
 }
 
-/// Has the target fetch the chunk from the good copies, one after another.
-async fn copy(master: &Master, short: &Short, target: &Place) -> Result<CopyReceipt, Unreached> {
-    let bound = master.config.node_call + Duration::from_secs(short.length / SLOWEST);
+/// Has the target fetch the chunk from the good copies, one after another, when it is their turn.
+async fn copy(
+    master: &Master,
+    seen: &Seen,
+    target: &Place,
+    rates: &[Rate],
+) -> Result<CopyReceipt, Unreached> {
+    let bound = bound_on(master, seen.length);
     let mut last = None;
-    for source in &short.sources {
-        let copied =
-            master.peers.copy(target, source, short.chunk, (short.length, short.hash), bound);
+    for source in &seen.sources {
+        wait_for_turn(master, seen.length, rates, &[source.node, target.node]).await;
+        let copied = master.peers.copy(target, source, seen.chunk, (seen.length, seen.hash), bound);
         match copied.await {
             Ok(receipt) => return Ok(receipt),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or(Unreached::NoSource))
+}
+
+/// The bound on a call that reads so many bytes.
+fn bound_on(master: &Master, bytes: u64) -> Duration {
+    master.config.node_call + Duration::from_secs(bytes / SLOWEST)
+}
+
+/// Waits until so many bytes may go through these nodes.
+async fn wait_for_turn(master: &Master, bytes: u64, rates: &[Rate], nodes: &[NodeId]) {
+    let rate = master.config.repair_rate_per_node;
+    let nodes = nodes.iter().map(|&node| (Lane::Node(node), rate));
+    let rates: Vec<_> = rates.iter().copied().chain(nodes).collect();
+    let wait = master.repairer.turns.wait(master.clock.monotonic(), bytes, &rates);
+    master.clock.sleep(wait).await;
 }

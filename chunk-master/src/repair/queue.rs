@@ -1,34 +1,40 @@
-//! Chunks that are short of copies, the most endangered first.
+//! Chunks that wait to be mended, the most urgent first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_core::ids::ChunkId;
+use cairn_core::ids::{ChunkId, NodeId};
+use cairn_core::mend::Urgency;
 
-/// Chunks that may wait. When more are short, the most endangered are kept; the others come with the next round of the
-/// census.
+/// Chunks that may wait. When there are more, the most urgent are kept; the others come with the next round of the census.
 const MOST_WAITING: usize = 4096;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// By good copies, then by age.
-    order: BTreeSet<(usize, ChunkId)>,
-    waiting: BTreeMap<ChunkId, usize>,
+    /// By urgency, then by age.
+    order: BTreeSet<(Urgency, ChunkId)>,
+    waiting: BTreeMap<ChunkId, (Urgency, Option<NodeId>)>,
     /// Those that are worked on.
     at_work: BTreeSet<ChunkId>,
 }
 
 impl Queue {
-    /// A chunk has only so many good copies. True when it waits now and did not before.
-    pub(super) fn offer(&mut self, chunk: ChunkId, good: usize) -> bool {
+    /// A chunk has something to be done that is so urgent; perhaps its copy on a node is to be moved. True when it waits now and
+    /// did not before.
+    pub(super) fn offer(
+        &mut self,
+        chunk: ChunkId,
+        urgency: Urgency,
+        relieves: Option<NodeId>,
+    ) -> bool {
         if self.at_work.contains(&chunk) {
             return false;
         }
-        let before = self.waiting.insert(chunk, good);
-        if let Some(before) = before {
+        let before = self.waiting.insert(chunk, (urgency, relieves));
+        if let Some((before, _)) = before {
             self.order.remove(&(before, chunk));
         }
-        self.order.insert((good, chunk));
+        self.order.insert((urgency, chunk));
         let mut stays = true;
         if self.order.len() > MOST_WAITING
             && let Some((_, least)) = self.order.pop_last()
@@ -39,12 +45,12 @@ impl Queue {
         before.is_none() && stays
     }
 
-    /// The most endangered one, to be worked on until [`Self::done`].
-    pub(super) fn next(&mut self) -> Option<ChunkId> {
+    /// The most urgent one, to be worked on until [`Self::done`], and the node that its copy is to be moved from.
+    pub(super) fn next(&mut self) -> Option<(ChunkId, Option<NodeId>)> {
         let (_, chunk) = self.order.pop_first()?;
-        self.waiting.remove(&chunk);
+        let (_, relieves) = self.waiting.remove(&chunk)?;
         self.at_work.insert(chunk);
-        Some(chunk)
+        Some((chunk, relieves))
     }
 
     /// It is not worked on any more.
@@ -75,28 +81,40 @@ mod tests {
         ChunkId::new(BlobId::from_uuid(Uuid::from_u128(1)), index)
     }
 
-    #[test]
-    fn the_most_endangered_comes_first_and_each_once() {
-        let mut queue = Queue::default();
-        assert!(queue.offer(chunk(1), 2) && queue.offer(chunk(2), 1) && queue.offer(chunk(3), 2));
-        assert!(!queue.offer(chunk(3), 1), "it waited already");
-        assert_eq!(queue.next(), Some(chunk(2)));
-        assert!(!queue.offer(chunk(2), 1), "it is worked on");
-        assert_eq!((queue.next(), queue.next()), (Some(chunk(3)), Some(chunk(1))));
-        assert_eq!((queue.next(), queue.len()), (None, (0, 3)));
-        queue.done(chunk(2));
-        assert!(queue.offer(chunk(2), 1));
+    fn offer(queue: &mut Queue, index: u32, urgency: Urgency) -> bool {
+        queue.offer(chunk(index), urgency, None)
+    }
+
+    fn next(queue: &mut Queue) -> Option<ChunkId> {
+        queue.next().map(|(chunk, _)| chunk)
     }
 
     #[test]
-    fn when_too_many_wait_the_least_endangered_give_way() {
+    fn the_most_urgent_comes_first_and_each_once() {
+        let mut queue = Queue::default();
+        let urgencies = [Urgency::Short(2), Urgency::Short(1), Urgency::Over, Urgency::Leaving];
+        for (index, urgency) in (1..).zip(urgencies) {
+            assert!(offer(&mut queue, index, urgency));
+        }
+        assert!(!offer(&mut queue, 3, Urgency::Short(1)), "it waited already");
+        assert_eq!(next(&mut queue), Some(chunk(2)));
+        assert!(!offer(&mut queue, 2, Urgency::Short(1)), "it is worked on");
+        let others = [next(&mut queue), next(&mut queue), next(&mut queue)];
+        assert_eq!(others, [Some(chunk(3)), Some(chunk(1)), Some(chunk(4))]);
+        assert_eq!((next(&mut queue), queue.len()), (None, (0, 4)));
+        queue.done(chunk(2));
+        assert!(offer(&mut queue, 2, Urgency::Short(1)));
+    }
+
+    #[test]
+    fn when_too_many_wait_the_least_urgent_give_way() {
         let mut queue = Queue::default();
         for index in 0..MOST_WAITING as u32 {
-            assert!(queue.offer(chunk(index), 2));
+            assert!(offer(&mut queue, index, Urgency::Short(2)));
         }
-        assert!(!queue.offer(chunk(1_000_000), 2), "no more endangered than the others");
-        assert!(queue.offer(chunk(1_000_001), 1));
+        assert!(!offer(&mut queue, 1_000_000, Urgency::Short(2)), "no more urgent than the others");
+        assert!(offer(&mut queue, 1_000_001, Urgency::Short(1)));
         assert_eq!(queue.len().0, MOST_WAITING);
-        assert_eq!(queue.next(), Some(chunk(1_000_001)));
+        assert_eq!(next(&mut queue), Some(chunk(1_000_001)));
     }
 }

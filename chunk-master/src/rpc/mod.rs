@@ -133,7 +133,7 @@ const MAX_TIER_ERROR: usize = 1024;
 
 /// Reads how a node is.
 fn report(status: Option<v1::NodeStatus>) -> Result<Report, InvalidField> {
-    let v1::NodeStatus { capacity, used, chunks, open_writes, disks, tiers } =
+    let v1::NodeStatus { capacity, used, chunks, open_writes, disks, tiers, moment } =
         convert::required("status", status)?;
     let named = disks.len();
     if !(1..=MAX_DISKS).contains(&named) {
@@ -149,7 +149,8 @@ fn report(status: Option<v1::NodeStatus>) -> Result<Report, InvalidField> {
     let disks = disks.into_iter().map(disk).collect::<Result<_, _>>()?;
     let tiers = convert::at_most("status.tiers", MAX_TIERS, tiers)?;
     let tiers = tiers.into_iter().map(tier).collect::<Result<_, _>>()?;
-    let report = Report { fullness, disks, tiers };
+    let moment = moment.map(TryInto::try_into).transpose()?;
+    let report = Report { fullness, disks, tiers, moment };
     if report.incarnations().len() < named {
         return Err(InvalidField::new("status.disks", "name each disk once"));
     }
@@ -188,6 +189,14 @@ pub(crate) fn node_info(view: &NodeView) -> v1::NodeInfo {
         address: view.record.address.clone(),
         zone: view.record.zone.to_string(),
         state: v1::NodeState::from(view.state).into(),
-        status: Some(v1::NodeStatus { capacity, used, chunks, open_writes, disks, tiers }),
+        status: Some(v1::NodeStatus {
+            capacity,
+            used,
+            chunks,
+            open_writes,
+            disks,
+            tiers,
+            moment: view.report.moment.map(Into::into),
+        }),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use cairn_core::ids::{BlobId, NodeId};
 use cairn_core::lifecycle::BlobState;
+use cairn_core::liveness::Membership;
 use cairn_kv::{Durability, Read, Txn};
 use futures_util::future::join_all;
 
@@ -38,7 +39,7 @@ struct Doomed {
     /// Bytes of content; 0 when it never became a version.
     length: u64,
     nodes: BTreeSet<NodeId>,
-    /// Those of the nodes that the catalog does not have any more: gone for good.
+    /// Those of the nodes that the catalog does not have any more, or that were removed: gone for good.
     gone: BTreeSet<NodeId>,
 }
 
@@ -90,7 +91,8 @@ fn queued(read: &impl Read, after: Option<BlobId>) -> Result<Vec<Doomed>, SweepE
         let nodes = blob.map(|blob| blob.nodes).unwrap_or_default();
         let mut gone = BTreeSet::new();
         for node in &nodes {
-            if record::get::<NodeRecord>(read, node)?.is_none() {
+            let known = record::get::<NodeRecord>(read, node)?;
+            if known.is_none_or(|known| known.membership == Membership::Removed) {
                 gone.insert(*node);
             }
         }

@@ -10,22 +10,22 @@
 //!
 //! The inventory is read first and judged afterwards. A blob's record is written before any node hears of the
 //! blob, and ids are never used again, so a blob that is absent then stays absent. A repair adds copies to a Live blob: it names
-//! each before it makes it, and a stray is named as Dropping before it is deleted, for as long as its blob lives: a deletion
-//! that arrives late must not meet a copy that was made anew.
+//! each before it makes it. A copy that was not named may be named later; so a stray is deleted as of a moment of its node from
+//! before it was judged, and the node keeps what was written since, however late the order arrives.
 
 use std::collections::BTreeMap;
 
 use cairn_core::ids::{BlobId, ChunkId, NodeId};
-use cairn_core::lifecycle::{BlobState, CopyState};
-use cairn_kv::{Durability, Read, TransactError, Txn};
+use cairn_core::lifecycle::BlobState;
+use cairn_kv::{Read, Snapshot, ViewError};
 
 use super::{Effort, PassError, SweepError, SweepReport};
-use crate::catalog::{Blob, Page, PageKey, record};
+use crate::catalog::{Blob, ChunkEntry, Page, PageKey, record};
 use crate::config::{Faults, SeededBug};
 use crate::error::CatalogError;
 use crate::master::Master;
-use crate::nodes::{NodeView, Unreached};
-use crate::repair::change::mark_strays;
+use crate::nodes::{Deleted, NodeView, Unreached};
+use crate::repair::{Around, delete_strays, not_missed};
 
 /// Pages of each node's inventory in a bounded pass.
 const PAGES: usize = 4;
@@ -89,10 +89,17 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
 /// What a node was told to delete.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// All that it was told of. Strays of chunks that are short of copies are left, and those that were named meanwhile.
+    /// All that it was told of. Strays of chunks that are short of copies are left, and those that were written meanwhile.
     pub(crate) ordered: Vec<ChunkId>,
     /// How many of them were there.
     pub(crate) deleted: u64,
+}
+
+impl Deletion {
+    fn add(&mut self, ordered: Vec<ChunkId>, done: &Deleted) {
+        self.deleted += done.deleted;
+        self.ordered.extend(ordered.into_iter().filter(|chunk| !done.kept.contains(chunk)));
+    }
 }
 
 /// Has a node delete what nobody has a claim on.
@@ -100,27 +107,43 @@ pub(crate) async fn delete(
     master: &Master,
     node: &NodeView,
     unclaimed: Vec<(ChunkId, Verdict)>,
-) -> Result<Result<Deletion, Unreached>, TransactError<SweepError>> {
+) -> Result<Result<Deletion, Unreached>, ViewError<SweepError>> {
     let stray = |(_, verdict): &(ChunkId, Verdict)| *verdict == Verdict::Stray;
     let (strays, orphans): (Vec<_>, Vec<_>) = unclaimed.into_iter().partition(stray);
-    let chunks = |these: Vec<(ChunkId, Verdict)>| these.into_iter().map(|(chunk, _)| chunk);
-    let (strays, mut doomed): (Vec<_>, Vec<_>) =
-        (chunks(strays).collect(), chunks(orphans).collect());
-    let holder = node.node;
-    if master.config.faults().has(SeededBug::DeleteUnmarked) {
-        doomed.extend(strays);
-    } else if !strays.is_empty() {
-        let directory = master.nodes.directory();
-        let mark = move |txn: &mut Txn<'_>| -> Result<_, SweepError> {
-            Ok(mark_strays(txn, holder, &strays, &directory)?)
-        };
-        doomed.extend(master.kv.transact(Durability::Synced, mark).await?);
+    let chunks = |these: Vec<(ChunkId, Verdict)>| -> Vec<_> {
+        these.into_iter().map(|(chunk, _)| chunk).collect()
+    };
+    let strays = not_needed(master, chunks(strays)).await?;
+    let orphans = chunks(orphans);
+    let mut done = Deletion::default();
+    if !orphans.is_empty() {
+        match master.peers.delete(&node.record.address, &orphans, None).await {
+            Ok(deleted) => done.add(orphans, &deleted),
+            Err(error) => return Ok(Err(error)),
+        }
     }
-    if doomed.is_empty() {
-        return Ok(Ok(Deletion::default()));
+    if !strays.is_empty() {
+        match delete_strays(master, node, &strays).await {
+            Ok(deleted) => done.add(strays, &deleted),
+            Err(error) => return Ok(Err(error)),
+        }
     }
-    let deleted = master.peers.delete(&node.record.address, doomed.clone()).await;
-    Ok(deleted.map(|deleted| Deletion { ordered: doomed, deleted }))
+    Ok(Ok(done))
+}
+
+/// Of strays, those whose chunks have all their copies.
+async fn not_needed(
+    master: &Master,
+    strays: Vec<ChunkId>,
+) -> Result<Vec<ChunkId>, ViewError<SweepError>> {
+    if strays.is_empty() {
+        return Ok(strays);
+    }
+    let around = Around::now(master);
+    let view = move |view: &Snapshot<'_>| -> Result<_, SweepError> {
+        Ok(not_missed(view, &strays, &around)?)
+    };
+    master.kv.view(view).await
 }
 
 /// What the catalog says of a chunk that a node holds.
@@ -202,7 +225,7 @@ impl<'a, R: Read> Claims<'a, R> {
         Ok(known)
     }
 
-    /// Whether the manifest names the copy as one that is to be there.
+    /// Whether the manifest names the copy.
     fn names(&mut self, chunk: ChunkId) -> Result<bool, CatalogError> {
         let key = PageKey::of(chunk.blob, chunk.index);
         if !self.pages.contains_key(&key) {
@@ -210,9 +233,7 @@ impl<'a, R: Read> Claims<'a, R> {
         }
         let page = self.pages.get(&key).and_then(Option::as_ref);
         let entry = page.and_then(|page| page.chunks.get(&chunk.index));
-        let claims = |copy: &crate::catalog::Copy| {
-            copy.node == self.node && copy.state != CopyState::Dropping
-        };
-        Ok(entry.is_some_and(|entry| entry.copies.iter().any(claims)))
+        let names = |entry: &ChunkEntry| entry.copies.iter().any(|copy| copy.node == self.node);
+        Ok(entry.is_some_and(names))
     }
 }

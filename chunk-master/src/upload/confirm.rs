@@ -68,10 +68,10 @@ impl Nodes {
         nodes.map(Self)
     }
 
-    /// True while the node has the disk that gave the receipt.
+    /// True while the node belongs to the cluster and has the disk that gave the receipt.
     pub(super) fn vouches_for(&self, copy: CopyReceipt) -> bool {
         let node = self.0.get(&copy.node).and_then(Option::as_ref);
-        node.is_some_and(|node| node.disks.contains(&copy.disk))
+        node.is_some_and(|node| node.vouches_for(copy.disk))
     }
 
     /// Zones that the copies are in.

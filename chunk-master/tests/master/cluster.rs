@@ -11,6 +11,7 @@ use cairn_chunk_master::{ChunkMaster, Config, MasterError, Seams, build};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_kv::Kv;
+use cairn_proto::error::refuse;
 use cairn_proto::v1::admin_client::AdminClient;
 use cairn_proto::v1::chunks_server::{Chunks, ChunksServer};
 use cairn_proto::v1::master_client::MasterClient;
@@ -41,6 +42,11 @@ pub(crate) struct NodeState {
     /// How full it says that it is.
     pub(crate) used: u64,
     pub(crate) disks: Vec<Uuid>,
+    /// Writes begun, and when each chunk was written last.
+    pub(crate) writes: u64,
+    pub(crate) written: BTreeMap<ChunkId, u64>,
+    /// Single chunks that it was told to delete, as it was told.
+    pub(crate) orders: Vec<v1::DeleteChunksRequest>,
     /// Chunks that do not lie where their index puts them.
     pub(crate) lie_on: BTreeMap<ChunkId, Uuid>,
 }
@@ -104,9 +110,16 @@ impl Chunks for FakeNode {
 
     async fn stat(
         &self,
-        _: Request<v1::StatChunkRequest>,
+        request: Request<v1::StatChunkRequest>,
     ) -> Result<Response<v1::StatChunkResponse>, Status> {
-        Err(Status::unimplemented("no bytes here"))
+        let state = self.answers()?;
+        let chunk = ChunkId::try_from(request.into_inner().chunk.unwrap()).unwrap();
+        if !state.chunks.contains(&chunk) {
+            return Err(refuse(Reason::ChunkNotFound, false, "it is not here"));
+        }
+        let length = state.lengths.get(&chunk).copied().unwrap_or(1);
+        let disk = id(state.disk_of(chunk));
+        Ok(Response::new(v1::StatChunkResponse { length, hash: vec![7; 32].into(), disk }))
     }
 
     async fn flush(
@@ -127,6 +140,9 @@ impl Chunks for FakeNode {
         let v1::CopyChunkRequest { chunk, source, length, .. } = request.into_inner();
         let chunk = ChunkId::try_from(chunk.unwrap()).unwrap();
         state.chunks.insert(chunk);
+        state.writes += 1;
+        let now = state.writes;
+        state.written.insert(chunk, now);
         if length != 1 {
             state.lengths.insert(chunk, length);
         }
@@ -161,7 +177,11 @@ impl Chunks for FakeNode {
         let mut state = self.answers()?;
         let request = request.into_inner();
         let doomed: Vec<ChunkId> = if request.blob_id.is_empty() {
-            request.chunks.into_iter().map(|c| c.try_into().unwrap()).collect()
+            state.orders.push(request.clone());
+            let chunks = request.chunks.into_iter().map(|c| c.try_into().unwrap());
+            let not_after = request.not_after.map_or(u64::MAX, |moment| moment.writes);
+            let kept = |c: &ChunkId| state.written.get(c).is_some_and(|at| *at > not_after);
+            chunks.filter(|chunk| !kept(chunk)).collect()
         } else {
             let blob = BlobId::from_slice(&request.blob_id).unwrap();
             state.chunks.iter().filter(|c| c.blob == blob).copied().take(PAGE + 1).collect()
@@ -170,7 +190,7 @@ impl Chunks for FakeNode {
         let more = whole && doomed.len() > PAGE;
         let now = if whole { &doomed[..doomed.len().min(PAGE)] } else { &doomed[..] };
         let deleted = now.iter().filter(|c| state.chunks.remove(c)).count() as u64;
-        Ok(Response::new(v1::DeleteChunksResponse { deleted, more }))
+        Ok(Response::new(v1::DeleteChunksResponse { deleted, more, ..Default::default() }))
     }
 }
 
@@ -307,6 +327,7 @@ impl Cluster {
             capacity: CAPACITY,
             used: state.used,
             disks: state.disks.iter().map(disk).collect(),
+            moment: Some(v1::NodeMoment { start: id(node.id), writes: state.writes }),
             ..Default::default()
         }
     }

@@ -10,6 +10,7 @@ mod early_purge;
 mod fsck;
 mod listing;
 mod locating;
+mod membership;
 mod model;
 mod nodes;
 mod placing;

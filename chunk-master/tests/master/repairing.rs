@@ -8,9 +8,11 @@ use cairn_chunk_master::Config;
 use cairn_core::ids::{BlobId, ChunkId};
 use cairn_kv::simulated::{Death, SimulatedStore};
 use cairn_proto::v1;
+use cairn_proto::v1::chunks_server::Chunks;
 use cairn_runtime::{Clock, LocalDial, NetworkDial};
+use tonic::Request;
 
-use crate::cluster::{CHUNK, Cluster, config};
+use crate::cluster::{CAPACITY, CHUNK, Cluster, config};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,10 +98,11 @@ async fn the_copies_of_a_node_that_is_away_are_made_anew_only_after_a_while() {
     seconds(&mut cluster, 20, &[1, 2]).await;
     assert_eq!(good(&mut cluster).await, vec![vec![1, 2]; 4]);
     assert_eq!(copied(&cluster), 4);
-    // It comes back with what it had: nothing is copied any more, and nothing of it is lost.
+    // It comes back with what it had: nothing is copied any more, and what is over is given up.
     seconds(&mut cluster, 10, &[0, 1, 2]).await;
-    assert_eq!(good(&mut cluster).await, vec![vec![0, 1, 2]; 4]);
-    assert_eq!(copied(&cluster), 4);
+    assert!(good(&mut cluster).await.iter().all(|nodes| nodes.len() == 2));
+    let held: usize = cluster.nodes.iter().map(|n| n.state.lock().unwrap().chunks.len()).sum();
+    assert_eq!((copied(&cluster), held), (4, 8));
     assert_eq!(cluster.audited().await, Vec::<String>::new());
 }
 
@@ -144,7 +147,7 @@ async fn a_copy_that_cannot_be_made_leaves_no_trace_and_is_tried_again() {
 async fn where_one_node_makes_no_copy_another_one_does() {
     let (mut cluster, blob) = cluster(repairs(), 1, 2).await;
     // The emptier one is chosen first.
-    cluster.nodes[3].state.lock().unwrap().used = 1 << 39;
+    cluster.nodes[3].state.lock().unwrap().used = CAPACITY / 16;
     cluster.nodes[2].state.lock().unwrap().copies_nothing = true;
     report(&mut cluster, ChunkId::new(blob, 0), 0).await;
     seconds(&mut cluster, 3, &[0, 1, 2, 3]).await;
@@ -164,27 +167,40 @@ async fn a_stray_of_a_chunk_that_is_short_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_without_a_good_copy_is_left_alone() {
+async fn where_all_copies_were_found_bad_they_are_tried_and_proven_by_who_copies_them() {
     let (mut cluster, blob) = cluster(repairs(), 1, 1).await;
-    report(&mut cluster, ChunkId::new(blob, 0), 0).await;
-    report(&mut cluster, ChunkId::new(blob, 0), 1).await;
+    cluster.nodes[2].state.lock().unwrap().copies_nothing = true;
+    for node in [0, 1] {
+        cluster.nodes[node].state.lock().unwrap().copies_nothing = true;
+        report(&mut cluster, ChunkId::new(blob, 0), node).await;
+    }
     seconds(&mut cluster, 5, &[0, 1, 2]).await;
-    assert_eq!((copied(&cluster), good(&mut cluster).await), (0, vec![vec![]]));
+    assert_eq!((copied(&cluster), good(&mut cluster).await), (0, vec![vec![]]), "none was whole");
+    for node in 0..3 {
+        cluster.nodes[node].state.lock().unwrap().copies_nothing = false;
+    }
+    seconds(&mut cluster, 5, &[0, 1, 2]).await;
+    assert_eq!(good(&mut cluster).await[0].len(), 2);
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_told_to_delete_a_stray_is_not_given_the_chunk_again() {
+async fn an_order_to_delete_a_stray_that_arrives_late_does_not_meet_a_copy_that_was_made_anew() {
     let (mut cluster, blob) = cluster(repairs(), 1, 1).await;
     let chunk = ChunkId::new(blob, 0);
     cluster.nodes[2].state.lock().unwrap().chunks.insert(chunk);
     seconds(&mut cluster, 3, &[0, 1, 2]).await;
     assert!(cluster.nodes[2].state.lock().unwrap().chunks.is_empty(), "the stray is swept");
-    assert_eq!(cluster.audited().await, Vec::<String>::new());
     report(&mut cluster, chunk, 0).await;
     seconds(&mut cluster, 5, &[0, 1, 2]).await;
-    let told = "the order to delete it may be carried out late";
-    assert!(cluster.nodes[2].state.lock().unwrap().copied.is_empty(), "{told}");
-    assert_eq!(good(&mut cluster).await, [vec![0, 1]], "in its place, then");
+    assert_eq!(good(&mut cluster).await, [vec![1, 2]]);
+    let node = cluster.nodes[2].clone();
+    let late = node.state.lock().unwrap().orders.clone();
+    assert_eq!(late.len(), 1);
+    for order in late {
+        Chunks::delete(&node, Request::new(order)).await.unwrap();
+    }
+    assert!(node.state.lock().unwrap().chunks.contains(&chunk));
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,5 +315,73 @@ async fn lost_copies_are_named_until_there_are_others_whatever_waits_to_be_delet
     }
     let whole = good(&mut cluster).await;
     assert!(whole.iter().all(|nodes| nodes.len() == 2), "{whole:?}");
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_share_a_zone_are_spread_once_there_is_another_one() {
+    let mut cluster = Cluster::with(repairs(), &["a", "a"]).await;
+    cluster.put("kept", 3 * CHUNK).await.unwrap();
+    cluster.add_node("b").await;
+    seconds(&mut cluster, 6, &[0, 1, 2]).await;
+    let spread = good(&mut cluster).await;
+    assert!(spread.iter().all(|nodes| nodes.len() == 2 && nodes.contains(&2)), "{spread:?}");
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emptier_node_gets_its_share_at_the_rate_that_is_set_and_then_nothing_moves() {
+    const CHUNKS: u64 = 40;
+    let config = Config { rebalance_rate: 2 * CHUNK, ..repairs() };
+    let (mut cluster, _) = cluster(config, CHUNKS, 1).await;
+    let mut moved_in_a_second = Vec::new();
+    for _ in 0..60 {
+        let before = copied(&cluster);
+        for node in &cluster.nodes {
+            let mut state = node.state.lock().unwrap();
+            state.used = state.chunks.len() as u64 * (CAPACITY / (2 * CHUNKS));
+        }
+        seconds(&mut cluster, 1, &[0, 1, 2]).await;
+        moved_in_a_second.push(copied(&cluster) - before);
+        assert!(good(&mut cluster).await.iter().all(|nodes| nodes.len() >= 2));
+    }
+    assert!(moved_in_a_second.iter().all(|moved| *moved <= 3), "{moved_in_a_second:?}");
+    let held: Vec<_> =
+        cluster.nodes.iter().map(|node| node.state.lock().unwrap().chunks.len()).collect();
+    assert_eq!(held.iter().sum::<usize>(), 80);
+    assert!(held.iter().all(|held| (20..=34).contains(held)), "{held:?}");
+    assert_eq!(moved_in_a_second[50..], [0; 10], "it is even enough");
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_moved_into_a_zone_that_has_a_copy() {
+    let mut cluster = Cluster::with(repairs(), &["a", "b"]).await;
+    cluster.put("kept", 10 * CHUNK).await.unwrap();
+    for (node, used) in [(0, CAPACITY / 2), (1, CAPACITY / 3)] {
+        cluster.nodes[node].state.lock().unwrap().used = used;
+        cluster.beat(node).await.unwrap();
+    }
+    cluster.add_node("b").await;
+    seconds(&mut cluster, 20, &[0, 1, 2]).await;
+    assert_eq!(copied(&cluster), 0, "the fullest node is the only one of its zone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_copy_is_given_up_for_the_sake_of_one_that_is_not_there() {
+    let (mut cluster, blob) = cluster(repairs(), 1, 1).await;
+    let chunk = ChunkId::new(blob, 0);
+    // Nobody has noticed that node 1 has lost it.
+    cluster.nodes[1].state.lock().unwrap().chunks.clear();
+    let node_id = cluster.nodes[0].id_bytes();
+    cluster.admin.drain_node(v1::DrainNodeRequest { node_id }).await.unwrap();
+    for _ in 0..10 {
+        seconds(&mut cluster, 1, &[0, 1, 2]).await;
+        let there =
+            |node: &usize| cluster.nodes[*node].state.lock().unwrap().chunks.contains(&chunk);
+        let there: Vec<_> = (0..3).filter(there).collect();
+        assert!(there.len() >= 2 || there.contains(&0), "{there:?}");
+    }
+    assert_eq!(good(&mut cluster).await, [vec![1, 2]]);
     assert_eq!(cluster.audited().await, Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! What passes between gateway, master and node about the copies of a chunk.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::digest::ChunkHash;
 use crate::ids::{ChunkId, ChunkIndex, DiskIncarnation, NodeId};
@@ -47,6 +48,15 @@ pub struct CopyReceipt {
     pub node: NodeId,
     /// The life of the disk that holds the copy.
     pub disk: DiskIncarnation,
+}
+
+/// A moment in the life of a node, as the node counts it: what it began to write later has a higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeMoment {
+    /// The start of the node, drawn anew for each.
+    pub start: Uuid,
+    /// Writes that it had begun since.
+    pub writes: u64,
 }
 
 /// Durable copies of one chunk.

@@ -16,6 +16,7 @@ pub mod journal;
 pub mod lengths;
 pub mod lifecycle;
 pub mod liveness;
+pub mod mend;
 pub mod names;
 pub mod object;
 pub mod placement;

@@ -8,7 +8,8 @@
 //! blob     Open ──► Live ◄──► Condemned ──► Purging ──► (gone)
 //!            └────────────────────────────────▲
 //!
-//! copy     Live ──► Dropping ──► (gone)
+//! copy     (not named) ──► Copying ──► Live
+//!               ▲             └─────────┴─────► (not named)
 //! ```
 
 use std::fmt::Debug;
@@ -75,28 +76,14 @@ impl BlobState {
     }
 }
 
-/// The life of a copy of a chunk, once the manifest names it.
+/// The life of a copy of a chunk while the manifest names it. One that is not named any more is deleted by its node unless it is
+/// written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyState {
     /// Being made by a repair: named, so that nobody takes it for a stray, and does not count yet.
     Copying,
     /// Durable: counts.
     Live,
-    /// To be erased; no longer counts. Its node is not given the chunk again: the order may be carried out late.
-    Dropping,
-}
-
-impl CopyState {
-    /// The next state, when the step is allowed.
-    ///
-    /// # Errors
-    /// [`NoSuchStep`].
-    pub fn step(self, to: Self) -> Result<Self, NoSuchStep<Self>> {
-        match (self, to) {
-            (Self::Copying, Self::Live) | (Self::Live, Self::Dropping) => Ok(to),
-            (from, to) => Err(NoSuchStep { from, to }),
-        }
-    }
 }
 
 #[cfg(test)]

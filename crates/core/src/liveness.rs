@@ -28,19 +28,34 @@ impl Default for LivenessBounds {
     }
 }
 
+/// Whether a node belongs to the cluster, as the operator wants it.
+///
+/// ```text
+/// Member ◄──► Draining ──► Removed
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Membership {
+    /// Takes and serves chunks.
+    Member,
+    /// Is to be emptied.
+    Draining,
+    /// Gone for good: it is not let in again under this id.
+    Removed,
+}
+
 /// What a node is good for now. Ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Heard lately: takes and serves chunks.
     Up,
+    /// Being emptied, and not silent for long: serves, takes none.
+    Draining,
     /// Known, but not heard since it registered or since this master started: serves, takes none.
     Joining,
     /// Silent for a while: serves if asked, takes none while others can.
     Suspect,
     /// Silent for long: its copies do not count.
     Down,
-    /// Being emptied: serves, takes none.
-    Draining,
     /// Gone for good: its receipts are refused.
     Removed,
 }
@@ -80,7 +95,21 @@ impl Liveness {
         now.saturating_sub(self.since)
     }
 
-    /// The state at `now`.
+    /// The state at `now` of a node that belongs to the cluster so.
+    pub fn state_of(
+        &self,
+        membership: Membership,
+        now: Duration,
+        bounds: &LivenessBounds,
+    ) -> NodeState {
+        match (membership, self.state(now, bounds)) {
+            (Membership::Removed, _) => NodeState::Removed,
+            (Membership::Draining, alive) if alive != NodeState::Down => NodeState::Draining,
+            (_, state) => state,
+        }
+    }
+
+    /// The state at `now` of a member.
     pub fn state(&self, now: Duration, bounds: &LivenessBounds) -> NodeState {
         let silence = self.silence(now);
         if silence > bounds.down_after {
@@ -114,6 +143,17 @@ mod tests {
         assert_eq!(node.state(at(33), &bounds), NodeState::Down);
         node.heard(at(40));
         assert_eq!(node.state(at(41), &bounds), NodeState::Up);
+    }
+
+    #[test]
+    fn a_node_that_is_emptied_is_draining_while_it_lives_and_one_that_was_removed_never_counts() {
+        let bounds = LivenessBounds::default();
+        let mut node = Liveness::joining(at(0));
+        node.heard(at(2));
+        let draining = |now| node.state_of(Membership::Draining, now, &bounds);
+        assert_eq!((draining(at(3)), draining(at(8))), (NodeState::Draining, NodeState::Draining));
+        assert_eq!(draining(at(40)), NodeState::Down);
+        assert_eq!(node.state_of(Membership::Removed, at(3), &bounds), NodeState::Removed);
     }
 
     #[test]

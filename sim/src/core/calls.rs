@@ -6,8 +6,9 @@ use std::sync::Arc;
 use cairn_core::copies::Place;
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::ChunkId;
+use cairn_proto::error::refuse;
 use cairn_proto::v1::chunks_server::{Chunks, ChunksServer};
-use cairn_proto::{InvalidField, convert, v1};
+use cairn_proto::{InvalidField, Reason, convert, v1};
 use cairn_runtime::{Dial, InvalidAddress, PeerChannel};
 use futures_util::Stream;
 use tonic::service::Routes;
@@ -108,9 +109,19 @@ impl Chunks for Reached {
 
     async fn stat(
         &self,
-        _: Request<v1::StatChunkRequest>,
+        request: Request<v1::StatChunkRequest>,
     ) -> Result<Response<v1::StatChunkResponse>, Status> {
-        Err(Status::unimplemented("the master does not ask"))
+        self.node.arrives().await?;
+        let chunk = convert::chunk_id(request.into_inner().chunk).map_err(|field| wrong(&field))?;
+        let held = self.node.read(chunk).await.map_err(away)?;
+        let held = held.ok_or_else(|| refuse(Reason::ChunkNotFound, false, "it is not here"))?;
+        if held.is_damaged() {
+            return Err(refuse(Reason::ChunkCorrupt, false, "it is damaged"));
+        }
+        self.node.answered().await?;
+        let hash = bytes::Bytes::copy_from_slice(&held.hash.0);
+        let disk = convert::bytes(held.disk.as_bytes());
+        Ok(Response::new(v1::StatChunkResponse { length: held.length, hash, disk }))
     }
 
     async fn flush(

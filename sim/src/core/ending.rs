@@ -13,7 +13,7 @@ use tonic::Request;
 
 use super::play::{CHUNK, Play, REPAIR_RATE};
 use super::tasks::Owner;
-use super::{reader, truth};
+use super::{operator, reader, truth};
 use crate::invariants::{self, Inventories, Inventory};
 
 /// Longer than any wait of the master, and than any jump of the wall.
@@ -40,6 +40,7 @@ pub(super) async fn come_to_rest(play: &Play) {
         world.start_master().await;
     }
     play.beat_all().await;
+    operator::let_all_back(world).await;
     if !play.run_to_rest().await {
         world.violation(format!("{} tasks never end", world.tasks.len()));
     }
@@ -70,7 +71,9 @@ async fn repair(play: &Play) -> Result<(), String> {
     let missing = |short: invariants::Catalog| -> usize {
         short.values().map(|named| named.wanted.saturating_sub(named.good.len())).sum()
     };
-    let copies = missing(truth::short(world).await?);
+    // Copies that lie too close together are made anew elsewhere, too: in the worst case one of each chunk.
+    let close = truth::catalog(world).await?.len();
+    let copies = missing(truth::short(world).await?) + close;
     let began = world.clock.monotonic();
     for _ in 0..ROUNDS {
         play.beat_all().await;
@@ -169,6 +172,12 @@ async fn copies(play: &Play) -> Result<(), String> {
     for (chunk, named) in &short {
         let (good, wanted) = (named.good.len(), named.wanted);
         world.violation(format!("chunk {chunk} has {good} of {wanted} copies at the end"));
+    }
+    for (chunk, named) in &catalog {
+        let there = named.good.len() + named.bad.len();
+        if there > named.wanted {
+            world.violation(format!("chunk {chunk} has {there} copies, not {}", named.wanted));
+        }
     }
     let short = short.into_keys().collect();
     for violation in invariants::copies_agree(&catalog, &inventories(play), &short) {

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cairn_core::copies::NodeMoment;
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
 use cairn_proto::{convert, v1};
 use cairn_runtime::{Clock, Entropy};
 use tonic::Status;
+use uuid::Uuid;
 
 use super::calls::Order;
 use super::tasks::turns;
@@ -19,6 +21,8 @@ use crate::EventLog;
 pub(super) const PAGE: usize = 3;
 /// Orders that are kept to arrive once more.
 const ORDERS_KEPT: usize = 64;
+/// Zones that the nodes are in.
+const ZONES: u32 = 3;
 /// Disks of a node.
 const DISKS: usize = 2;
 
@@ -56,9 +60,48 @@ struct State {
     cut_off: bool,
     /// Starts so far.
     life: u64,
-    /// What it was told to erase, and did.
+    /// What it was told to erase, and did, and did not get again.
     erased: BTreeSet<ChunkId>,
+    /// Writes begun in this life, and the last one of each chunk.
+    writes: u64,
+    written: BTreeMap<ChunkId, u64>,
+    /// Chunks being written, by how many.
+    writing: BTreeMap<ChunkId, u32>,
     orders: Vec<Order>,
+}
+
+impl State {
+    /// Whether a chunk was or is written since a moment of this life, or the moment is of another one.
+    fn keeps(&self, chunk: &ChunkId, moment: NodeMoment) -> bool {
+        moment.start != Uuid::from_u64_pair(1, self.life)
+            || self.writing.contains_key(chunk)
+            || self.written.get(chunk).is_some_and(|at| *at > moment.writes)
+    }
+
+    /// Memory is lost.
+    fn begin_life(&mut self) {
+        self.life += 1;
+        self.writes = 0;
+        self.written.clear();
+        self.writing.clear();
+    }
+}
+
+/// A write that goes on.
+struct Writing<'a> {
+    node: &'a Node,
+    chunk: ChunkId,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.node.lock();
+        let writers = state.writing.get(&self.chunk).map_or(0, |writers| writers.saturating_sub(1));
+        match writers {
+            0 => state.writing.remove(&self.chunk),
+            left => state.writing.insert(self.chunk, left),
+        };
+    }
 }
 
 /// A node. Cheap to clone; clones are the same node.
@@ -96,11 +139,15 @@ impl Node {
             cut_off: false,
             life: 0,
             erased: BTreeSet::new(),
+            writes: 0,
+            written: BTreeMap::new(),
+            writing: BTreeMap::new(),
             orders: Vec::new(),
         };
         Self {
             id,
-            zone: format!("zone-{number}"),
+            // The fourth one is in the zone of the first.
+            zone: format!("zone-{}", number % ZONES),
             address: format!("http://node-{number}:1"),
             state: Arc::new(Mutex::new(state)),
             chance: chance.clone(),
@@ -131,6 +178,12 @@ impl Node {
         self.lock().cut_off = cut_off;
     }
 
+    /// Now, as the node counts it.
+    pub(super) fn moment(&self) -> NodeMoment {
+        let state = self.lock();
+        NodeMoment { start: Uuid::from_u64_pair(1, state.life), writes: state.writes }
+    }
+
     /// The disks that it has.
     pub(super) fn disks(&self) -> [DiskIncarnation; DISKS] {
         self.lock().disks
@@ -140,7 +193,7 @@ impl Node {
     pub(super) fn lose_power(&self) {
         let mut state = self.lock();
         state.on = false;
-        state.life += 1;
+        state.begin_life();
         let before = state.chunks.len();
         state.chunks.retain(|_, stored| stored.durable || self.chance.below(2) == 0);
         let lost = before - state.chunks.len();
@@ -165,7 +218,7 @@ impl Node {
         let at = self.draw_disk();
         let gone = std::mem::replace(&mut state.disks[at], empty);
         state.chunks.retain(|_, stored| stored.disk != gone);
-        state.life += 1;
+        state.begin_life();
     }
 
     /// The master has answered: it knows these disks.
@@ -220,10 +273,11 @@ impl Node {
         if !self.answers() {
             return Err(Failed);
         }
-        let life = {
+        let (life, _writing) = {
             let mut state = self.lock();
             self.begin(&mut state, chunk, length, hash);
-            state.life
+            *state.writing.entry(chunk).or_default() += 1;
+            (state.life, Writing { node: self, chunk })
         };
         turns(self.chance.below(4)).await;
         let disk = {
@@ -241,6 +295,9 @@ impl Node {
 
     /// Begins to write. What is there and whole stays as it is; what is damaged is written anew.
     fn begin(&self, state: &mut State, chunk: ChunkId, length: u64, hash: ChunkHash) {
+        state.writes += 1;
+        state.written.insert(chunk, state.writes);
+        state.erased.remove(&chunk);
         let disk = state.disks[self.draw_disk()];
         let new = Stored { length, hash, disk, durable: false, damaged: false };
         let there = state.chunks.entry(chunk).or_insert(new);
@@ -319,14 +376,22 @@ impl Node {
         };
         let more = !command.blob_id.is_empty() && doomed.len() > PAGE;
         doomed.truncate(if more { PAGE } else { usize::MAX });
+        let not_after = command.not_after.clone().map(NodeMoment::try_from).transpose();
+        let not_after = not_after.map_err(|field| wrong(&field))?;
+        let kept: BTreeSet<_> = doomed
+            .iter()
+            .filter(|chunk| not_after.is_some_and(|moment| state.keeps(chunk, moment)))
+            .copied()
+            .collect();
         let mut deleted = 0;
-        for chunk in doomed {
+        for chunk in doomed.into_iter().filter(|chunk| !kept.contains(chunk)) {
             if state.chunks.remove(&chunk).is_some() {
                 state.erased.insert(chunk);
                 deleted += 1;
             }
         }
-        Ok(v1::DeleteChunksResponse { deleted, more })
+        let kept = kept.into_iter().map(Into::into).collect();
+        Ok(v1::DeleteChunksResponse { deleted, more, kept })
     }
 
     /// Waits as a call on its way does; not every call arrives.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use cairn_proto::v1::admin_server::Admin as _;
 use cairn_proto::v1::master_server::Master as _;
-use cairn_proto::{Reason, RemoteError, v1};
+use cairn_proto::{Reason, RemoteError, convert, v1};
 use tonic::{Request, Status};
 
 use super::gateway::content_of;
@@ -80,6 +80,41 @@ pub(super) fn bring_back(world: &Rc<World>) {
         };
         world.history.told(&ticket, told);
     });
+}
+
+/// A node is to be emptied, or is let back. At most one at a time is emptied, so that there is room for all copies.
+pub(super) fn drain_or_let_back(world: &Rc<World>) {
+    let Some(master) = world.master() else { return };
+    let any = usize::try_from(world.chance.below(world.nodes.len() as u64)).unwrap_or(0);
+    let drained = world.drained.take();
+    world.drained.set(if drained.is_none() { Some(any) } else { None });
+    let node = world.nodes[drained.unwrap_or(any)].clone();
+    let world_of_task = Rc::clone(world);
+    world.tasks.spawn(Owner::Master, async move {
+        let (admin, log) = (master.admin(), &world_of_task.log);
+        let node_id = convert::bytes(node.id.as_bytes());
+        if drained.is_some() {
+            let request = Request::new(v1::UndrainNodeRequest { node_id });
+            if admin.undrain_node(request).await.is_ok() {
+                log.fault("node drained and let back", &node.address);
+            }
+        } else if admin.drain_node(Request::new(v1::DrainNodeRequest { node_id })).await.is_ok() {
+            log.fault("node drained", &node.address);
+        }
+    });
+}
+
+/// All nodes are let back.
+pub(super) async fn let_all_back(world: &World) {
+    let Some(master) = world.master() else { return };
+    for node in world.nodes.iter() {
+        let node_id = convert::bytes(node.id.as_bytes());
+        let request = Request::new(v1::UndrainNodeRequest { node_id });
+        if let Err(status) = master.admin().undrain_node(request).await {
+            world.violation(format!("{} is not let back: {}", node.address, status.message()));
+        }
+    }
+    world.drained.set(None);
 }
 
 /// What an operator knows who is not answered with success.

@@ -82,6 +82,8 @@ impl CoreScenario {
         "long silence",
         "master crashed",
         "node away for long",
+        "node drained",
+        "node drained and let back",
         "node cut off",
         "node lost power",
         "node started again",
@@ -228,7 +230,8 @@ impl Play {
                 self.some_nodes_beat();
             }
             60..=63 => self.client_begins(),
-            64 | 65 => operator::bring_back(&self.world),
+            64 => operator::bring_back(&self.world),
+            65 => operator::drain_or_let_back(&self.world),
             66 => self.scrub(),
             67..=69 => self.bucket_comes_or_goes(),
             70..=75 => self.sweep(),
@@ -576,7 +579,9 @@ async fn beat(world: &Rc<World>, number: usize) {
     let node_id = convert::bytes(node.id.as_bytes());
     let disks = node.disks();
     let told = disks.iter().map(disk_status).collect();
-    let status = Some(v1::NodeStatus { capacity: CAPACITY, disks: told, ..Default::default() });
+    let moment = Some(node.moment().into());
+    let status =
+        Some(v1::NodeStatus { capacity: CAPACITY, disks: told, moment, ..Default::default() });
     let request = v1::HeartbeatRequest { node_id: node_id.clone(), status: status.clone() };
     let heartbeat = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.heartbeat(request).await

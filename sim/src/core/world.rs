@@ -55,6 +55,8 @@ pub(super) struct World {
     /// No more faults.
     calm: Arc<AtomicBool>,
     lives: Cell<u64>,
+    /// The node that is being emptied.
+    pub(super) drained: Cell<Option<usize>>,
     pub(super) violations: RefCell<Vec<String>>,
 }
 
@@ -91,6 +93,7 @@ impl World {
             late: RefCell::default(),
             calm,
             lives: Cell::new(0),
+            drained: Cell::new(None),
             violations: RefCell::default(),
             chance,
         })

@@ -15,6 +15,7 @@ use cairn_transport::Peer;
 use futures_util::StreamExt;
 
 use crate::error;
+use crate::fence::BeingDeleted;
 use crate::node::{Node, NotAdmitted};
 
 /// A chunk was not copied. Nothing of it is left.
@@ -24,6 +25,8 @@ pub(crate) enum CopyRefused {
     Field(#[from] InvalidField),
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    #[error(transparent)]
+    BeingDeleted(#[from] BeingDeleted),
     #[error("source.address: {0}")]
     Address(#[from] InvalidAddress),
     #[error("the source: {0}")]
@@ -42,7 +45,7 @@ impl WireError for CopyRefused {
     fn reason(&self) -> Reason {
         match self {
             Self::Field(error) => error.reason(),
-            Self::NotAdmitted(NotAdmitted::Busy(_)) => Reason::Busy,
+            Self::NotAdmitted(NotAdmitted::Busy(_)) | Self::BeingDeleted(_) => Reason::Busy,
             Self::NotAdmitted(NotAdmitted::Stopping) => Reason::Stopping,
             Self::Address(_) => Reason::InvalidField,
             Self::Source(error) => of_source(error),
@@ -108,6 +111,7 @@ pub(super) async fn copy(
 ) -> Result<CopyReceipt, CopyRefused> {
     let wanted = Wanted::try_from(request)?;
     let _permit = node.admit()?;
+    let _writing = node.fence.write(wanted.chunk)?;
     let mut writer = node.store.begin(wanted.chunk, wanted.length).await?;
     let mut source = open(node, &wanted, request_id).await?;
     let mut hasher = ChunkHasher::default();

@@ -14,6 +14,7 @@ use cairn_proto::{InvalidField, MAX_FRAME_BYTES, Reason, WireError, convert};
 use tonic::Streaming;
 
 use crate::error;
+use crate::fence::BeingDeleted;
 use crate::node::{Node, NotAdmitted};
 
 /// A chunk was not written. Nothing of it is left.
@@ -23,6 +24,8 @@ pub(crate) enum WriteRefused {
     Field(#[from] InvalidField),
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    #[error(transparent)]
+    BeingDeleted(#[from] BeingDeleted),
     #[error("no part of the chunk came for {0:?}: nothing was stored")]
     Stalled(Duration),
     #[error("the chunk ended before its finish: nothing was stored")]
@@ -35,7 +38,7 @@ impl WireError for WriteRefused {
     fn reason(&self) -> Reason {
         match self {
             Self::Field(error) => error.reason(),
-            Self::NotAdmitted(NotAdmitted::Busy(_)) => Reason::Busy,
+            Self::NotAdmitted(NotAdmitted::Busy(_)) | Self::BeingDeleted(_) => Reason::Busy,
             Self::NotAdmitted(NotAdmitted::Stopping) => Reason::Stopping,
             Self::Stalled(_) | Self::BrokenOff => Reason::BodyMismatch,
             Self::Store(error) => error::of_write(error),
@@ -64,6 +67,7 @@ pub(crate) async fn write(
     let Part::Header { chunk, reserve } = next_part(node, parts).await? else {
         return Err(InvalidField::new("part", "the first one must be the header").into());
     };
+    let _writing = node.fence.write(chunk)?;
     let mut writer = node.store.begin(chunk, reserve).await?;
     loop {
         match next_part(node, parts).await? {

@@ -57,7 +57,7 @@ async fn a_chunk_comes_back_as_it_was_written() {
         let (_, bytes) = read(&node, reading(chunk(index))).await.unwrap();
         assert!(bytes == content(length, 1), "{length} bytes changed");
         let request =
-            v1::StatChunkRequest { chunk: Some(chunk(index).into()), grant: Bytes::new() };
+            v1::StatChunkRequest { chunk: Some(chunk(index).into()), ..Default::default() };
         let stat = node.client().stat(request).await.unwrap().into_inner();
         assert_eq!(stat.length, length as u64);
         assert_eq!(stat.hash, hash(&content(length, 1)).0.as_slice());
@@ -209,7 +209,7 @@ async fn what_is_asked_wrongly_or_is_absent_is_refused_by_its_name() {
     ] {
         let request = v1::ReadChunkRequest { chunk: chunk.clone(), ..Default::default() };
         assert_eq!(reason(client.read(request).await), expected);
-        let request = v1::StatChunkRequest { chunk, grant: Bytes::new() };
+        let request = v1::StatChunkRequest { chunk, ..Default::default() };
         assert_eq!(reason(client.stat(request).await), expected);
     }
     let list = v1::ListStoredChunksRequest { after: short(), limit: 0, blob_id: Bytes::new() };
@@ -224,7 +224,7 @@ async fn what_is_asked_wrongly_or_is_absent_is_refused_by_its_name() {
         (vec![], Bytes::from_static(b"short")),
         (vec![chunk(0).into(); 1001], Bytes::new()),
     ] {
-        let request = v1::DeleteChunksRequest { chunks, blob_id, grant: Bytes::new() };
+        let request = v1::DeleteChunksRequest { chunks, blob_id, ..Default::default() };
         assert_eq!(reason(client.delete(request).await), Reason::InvalidField);
     }
 }
