@@ -19,7 +19,7 @@ use crate::fence::Fence;
 use crate::lane;
 use crate::metrics::Metrics;
 use crate::registration::Registration;
-use crate::reporter::Reporter;
+use crate::reporter::{Reporter, Reports};
 use crate::rpc::ChunksService;
 
 /// A storage node that has been built. Cheap to clone.
@@ -27,6 +27,7 @@ use crate::rpc::ChunksService;
 pub struct StorageNode {
     node: Arc<Node>,
     registrations: Vec<Registration>,
+    reporter: Reporter,
     spawner: Spawner,
 }
 
@@ -61,7 +62,7 @@ impl StorageNode {
         let open_writes = Arc::new(Semaphore::new(config.max_open_writes as usize));
         let node =
             Node { config, store, clock, hashing, dialer, drained, metrics, fence, open_writes };
-        Ok(Self { node: Arc::new(node), registrations, spawner })
+        Ok(Self { node: Arc::new(node), registrations, reporter: Reporter::new(), spawner })
     }
 
     /// The service to put behind the listener, or to give to a client in this process.
@@ -78,12 +79,18 @@ impl StorageNode {
 
     /// Tells the masters what the node finds out about its own copies.
     pub fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn reports(&self) -> Reports {
         let config = &self.node.config;
-        Reporter {
+        Reports {
+            reporter: self.reporter(),
             node: config.identity.node(),
             masters: self.registrations.iter().map(|known| known.master.clone()).collect(),
             clock: self.node.clock.clone(),
             bound: config.call_bound,
+            drained: self.node.drained.clone(),
         }
     }
 
@@ -93,6 +100,7 @@ impl StorageNode {
         for registration in &self.registrations {
             drop(self.spawner.spawn(registration.clone().run()));
         }
+        drop(self.spawner.spawn(self.reports().run()));
     }
 
     /// True while a master knows the node.

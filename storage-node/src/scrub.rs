@@ -15,7 +15,6 @@ use cairn_chain::disk::{durable_write, read_small};
 use cairn_chain::{ChunkStore, Disk, ListChunks, ReadError, StoredChunk};
 use cairn_core::digest::{ChunkHasher, plain_crc};
 use cairn_core::ids::ChunkId;
-use cairn_core::range::ByteRange;
 use cairn_runtime::{Blocking, BlockingError, Clock, Drained, Phase};
 use futures_util::StreamExt;
 use prometheus_client::metrics::counter::Counter;
@@ -190,7 +189,7 @@ impl Scrub {
             Finding::Damaged => match self.whole.quarantine(held.chunk).await {
                 Ok(true) => {
                     self.metrics.damaged.inc();
-                    self.reporter.damaged(held.chunk).await;
+                    self.reporter.damaged(held.chunk);
                 }
                 // It was deleted, written again, or mended from another tier.
                 Ok(false) => {}
@@ -222,8 +221,7 @@ impl Scrub {
 
     /// Reads all of a chunk; tells whether its hash is what its description says.
     async fn read(&self, chunk: ChunkId) -> Result<bool, ReadError> {
-        let whole = ByteRange { offset: 0, length: u64::MAX };
-        let mut reader = self.store.read(chunk, whole).await?;
+        let mut reader = self.store.scrub(chunk).await?;
         let mut hasher = ChunkHasher::default();
         while let Some(frame) = reader.frames.next().await {
             let bytes = frame?.bytes;
@@ -289,7 +287,6 @@ mod tests {
     use cairn_chain::conformance::{blob, content, get_all, put};
     use cairn_chain::disk::memory::MemoryDisk;
     use cairn_chain::{FileStore, FileStoreConfig, FileStoreSeams};
-    use cairn_core::ids::NodeId;
     use cairn_runtime::{Drain, Entropy, Spawner};
 
     use super::*;
@@ -333,12 +330,7 @@ mod tests {
             Scrub {
                 store: Arc::clone(&self.store),
                 whole: Arc::clone(&self.store),
-                reporter: Reporter {
-                    node: NodeId::from_slice(&[1; 16]).expect("16 bytes"),
-                    masters: Vec::new(),
-                    clock: self.clock.clone(),
-                    bound: Duration::ZERO,
-                },
+                reporter: Reporter::new(),
                 disk: Arc::new(self.disk.clone()),
                 file: "scrub".to_owned(),
                 blocking: Blocking::inline(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cairn_chain::wrap::{Call, LruStats, StoreObserver};
 use cairn_chain::{ChunkStore, TierReport};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -112,19 +112,26 @@ struct Told<'a, 'e> {
 }
 
 impl Told<'_, '_> {
+    /// One number of each tier, written by `write`.
+    fn each(
+        &mut self,
+        (name, help, kind): (&str, &str, MetricType),
+        write: impl Fn(MetricEncoder<'_>, &TierReport) -> Result<(), fmt::Error>,
+    ) -> Result<(), fmt::Error> {
+        let name = format!("cairn_node_tier_{name}");
+        let mut family = self.encoder.encode_descriptor(&name, help, None, kind)?;
+        self.tiers.iter().try_for_each(|tier| write(family.encode_family(&Tier::of(tier))?, tier))
+    }
+
     fn gauge(
         &mut self,
         name: &str,
         help: &str,
         value: impl Fn(&TierReport) -> u64,
     ) -> Result<(), fmt::Error> {
-        let name = format!("cairn_node_tier_{name}");
-        let mut family = self.encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for tier in self.tiers {
-            let value = i64::try_from(value(tier)).unwrap_or(i64::MAX);
-            family.encode_family(&Tier::of(tier))?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.each((name, help, MetricType::Gauge), |mut metric, tier| {
+            metric.encode_gauge(&i64::try_from(value(tier)).unwrap_or(i64::MAX))
+        })
     }
 
     fn counter(
@@ -133,13 +140,8 @@ impl Told<'_, '_> {
         help: &str,
         value: impl Fn(&TierReport) -> u64,
     ) -> Result<(), fmt::Error> {
-        let name = format!("cairn_node_tier_{name}");
-        let mut family = self.encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-        for tier in self.tiers {
-            let value = value(tier);
-            let labels = Tier::of(tier);
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+        self.each((name, help, MetricType::Counter), |mut metric, tier| {
+            metric.encode_counter::<NoLabelSet, _, u64>(&value(tier), None)
+        })
     }
 }

@@ -1,12 +1,11 @@
-//! A disk that counts syncs, and tells which memory it wrote from and read into: who copies on the way needs other memory.
+//! Counts syncs of a disk, and tells which memory it wrote from and read into: who copies on the way needs other memory.
 
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_chain::RealDisk;
-use cairn_chain::disk::{Disk, DiskEntry, DiskFile, DiskLock, DiskSpace};
+use cairn_chain::disk::DiskWatch;
 
 /// What a disk was asked for. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -44,10 +43,6 @@ impl Counts {
         self.0.syncs.load(Ordering::Relaxed)
     }
 
-    fn sync(&self) {
-        self.0.syncs.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn watched(&self) -> MutexGuard<'_, Option<Watched>> {
         self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,6 +73,13 @@ impl Counts {
             .as_ref()
             .is_some_and(|watched| watched.read.iter().any(|whole| is_within(&part, whole)))
     }
+}
+
+impl DiskWatch for Counts {
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.0.syncs.fetch_add(1, Ordering::Relaxed);
+        sync()
+    }
 
     fn wrote(&self, bytes: &[u8]) {
         if let Some(watched) = &mut *self.watched()
@@ -91,97 +93,5 @@ impl Counts {
         if let Some(watched) = &mut *self.watched() {
             watched.read.push(addresses(bytes));
         }
-    }
-}
-
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    disk: RealDisk,
-    counts: Counts,
-}
-
-impl Counted {
-    pub(crate) fn new(disk: RealDisk, counts: Counts) -> Self {
-        Self { disk, counts }
-    }
-
-    fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        Box::new(CountedFile { file, counts: self.counts.clone() })
-    }
-}
-
-impl Disk for Counted {
-    fn create_new(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.create_new(path).map(|file| self.file(file))
-    }
-
-    fn open(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(path).map(|file| self.file(file))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_folder(&self, path: &str) -> io::Result<()> {
-        self.disk.create_folder(path)
-    }
-
-    fn list_folder(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
-        self.disk.list_folder(path)
-    }
-
-    fn sync_folder(&self, path: &str) -> io::Result<()> {
-        self.counts.sync();
-        self.disk.sync_folder(path)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.disk.sync_all()
-    }
-
-    fn space(&self) -> io::Result<DiskSpace> {
-        self.disk.space()
-    }
-
-    fn lock(&self, path: &str) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
-    }
-}
-
-#[derive(Debug)]
-struct CountedFile {
-    file: Box<dyn DiskFile>,
-    counts: Counts,
-}
-
-impl DiskFile for CountedFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.counts.wrote(bytes);
-        self.file.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let read = self.file.read_at(offset, length)?;
-        self.counts.read(&read);
-        Ok(read)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.counts.sync();
-        self.file.sync()
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn uncache(&self, offset: u64, length: u64) {
-        self.file.uncache(offset, length);
     }
 }

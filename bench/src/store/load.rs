@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_chain::disk::WatchedDisk;
 use cairn_chain::{
     ChunkEnd, ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, RealDisk, SegmentStore,
     SegmentStoreConfig, SegmentStoreSeams,
@@ -15,7 +16,7 @@ use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::future::try_join_all;
 
 use super::Failure;
-use super::counted::{Counted, Counts};
+use super::counted::Counts;
 
 /// Threads of a node's disk.
 const THREADS: usize = 8;
@@ -66,7 +67,7 @@ pub(crate) async fn open(
     kind: Kind,
     counts: Counts,
 ) -> Result<Arc<dyn ChunkStore>, Failure> {
-    let disk = Arc::new(Counted::new(RealDisk::open(folder)?, counts));
+    let disk = Arc::new(WatchedDisk::new(Arc::new(RealDisk::open(folder)?), counts));
     let blocking = Blocking::threads("disk", THREADS)?;
     let (spawner, clock) = (Spawner::current(), Clock::system());
     let entropy = Entropy::from_system()?;

@@ -17,7 +17,7 @@ use cairn_chain::{
     ChunkStore, Disk, OpenError, RealDisk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams,
 };
 use cairn_core::ids::NodeId;
-use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
+use cairn_runtime::{Blocking, BlockingError, Clock, Entropy, Spawner};
 use cairn_storage_node::{DiskMetrics, MeteredDisk, TierMetrics};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -38,6 +38,9 @@ pub(crate) enum StoreNotOpened {
     /// The file that says where tiers are cannot be used.
     #[error("use {TIERS}, which says where the node's tiers are: {0}")]
     Record(#[from] io::Error),
+    /// The look at the node's folder gave no result.
+    #[error(transparent)]
+    Interrupted(#[from] BlockingError),
     /// A newer Cairn wrote it.
     #[error(
         "{TIERS} has format {0}, this version knows format {TIERS_FORMAT}: use the Cairn that wrote it"
@@ -212,10 +215,14 @@ pub(crate) async fn open_segments(
     settings: DiskSettings<'_>,
     around: &Surroundings,
 ) -> Result<NodeStore, StoreNotOpened> {
-    if let Some(record) = Record::read(&*folder.disk)? {
-        return Err(StoreNotOpened::TiersMissing(record.names()));
-    }
-    let alone = [fs::canonicalize(folder.path)?];
+    let (path, disk) = (folder.path.to_owned(), Arc::clone(&folder.disk));
+    let look = move || -> Result<_, StoreNotOpened> {
+        match Record::read(&*disk)? {
+            Some(record) => Err(StoreNotOpened::TiersMissing(record.names())),
+            None => Ok(fs::canonicalize(path)?),
+        }
+    };
+    let alone = [folder.blocking.run(look).await??];
     let paths = if settings.disks.is_empty() { &alone[..] } else { settings.disks };
     let mut bays: Vec<(PathBuf, Arc<dyn Bay>)> = Vec::with_capacity(paths.len());
     for path in paths {
@@ -239,20 +246,26 @@ pub(crate) async fn open_tiers(
     around: &Surroundings,
     metrics: TierMetrics,
 ) -> Result<NodeStore, StoreNotOpened> {
+    let NodeFolder { path, disk, blocking, lock, node } = folder;
     // For as long as the process lives: there may be no other lock, where no tier is a folder.
-    Box::leak(Box::new(folder.lock));
-    let plan = plan.within(&fs::canonicalize(folder.path)?);
-    let earlier = Record::read(&*folder.disk)?.unwrap_or_default();
-    let own = recorded_paths(&*folder.disk)?;
+    Box::leak(Box::new(lock));
+    let (path, looked_at) = (path.to_owned(), Arc::clone(&disk));
+    let look = move || -> Result<_, StoreNotOpened> {
+        let record = Record::read(&*looked_at)?.unwrap_or_default();
+        Ok((fs::canonicalize(path)?, record, recorded_paths(&*looked_at)?))
+    };
+    let (path, earlier, own) = blocking.run(look).await??;
+    let plan = plan.within(&path);
     earlier.is_described(&plan.durable_places())?;
     are_described(&own, &plan.durable_places())?;
     let Surroundings { spawner, clock, entropy, syncs } = around.clone();
     let folders = Arc::new(MeteredFolders(syncs));
     let (errors, observer) = (TierErrors::logged_only(), Arc::new(metrics));
     let known = Arc::new(Known { earlier, own });
-    let seams = PlanSeams { folders, known, spawner, clock, entropy, errors, observer };
+    let seams = PlanSeams { node, folders, known, spawner, clock, entropy, errors, observer };
     let OpenPlan { chain, scrubbed, places } = plan.open(seams).await?;
-    if let Err(error) = Record::of(places).write(&*folder.disk) {
+    let written = blocking.run(move || Record::of(places).write(&*disk)).await;
+    if let Err(error) = written.map_err(StoreNotOpened::from).flatten() {
         chain.close().await;
         return Err(error);
     }

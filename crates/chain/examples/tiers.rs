@@ -21,7 +21,7 @@ use cairn_chain::{
     ChunkStore, FileStore, FileStoreConfig, FileStoreSeams, ObjectTier, ObjectTierConfig,
     ObjectTierSeams, ReadError, RealDisk,
 };
-use cairn_core::ids::{BlobId, ChunkId};
+use cairn_core::ids::{BlobId, ChunkId, NodeId};
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -72,7 +72,8 @@ async fn remote(
         None => folder(path, around).await?,
         Some(bucket) => {
             let Surroundings { spawner, entropy, clock, .. } = around.clone();
-            let seams = ObjectTierSeams { spawner, entropy, clock };
+            let seams =
+                ObjectTierSeams { node: NodeId::from_slice(&[1; 16])?, spawner, entropy, clock };
             Arc::new(ObjectTier::open(bucket, seams).await?)
         }
     };

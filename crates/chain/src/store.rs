@@ -55,6 +55,15 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
         range: ByteRange,
     ) -> BoxFuture<'_, Result<ChunkReader, ReadError>>;
 
+    /// Opens all of a chunk to prove it. Nobody wants its bytes: a store that can leaves nothing of them in the system's
+    /// memory, and takes nothing out that clients read lately. This one reads as for a client.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    fn scrub(&self, chunk: ChunkId) -> BoxFuture<'_, Result<ChunkReader, ReadError>> {
+        self.read(chunk, ByteRange::whole(u64::MAX))
+    }
+
     /// Length and hash of a chunk.
     ///
     /// # Errors

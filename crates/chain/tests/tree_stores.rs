@@ -15,6 +15,7 @@ mod tree_stores {
     mod config;
     mod lsm;
     mod power;
+    mod synced;
 }
 
 fn chunk(index: u32) -> ChunkId {

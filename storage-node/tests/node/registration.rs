@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cairn_core::copies::CopyReport;
+use cairn_core::ids::ChunkId;
 use cairn_proto::v1::master_server::{Master, MasterServer};
 use cairn_proto::{Reason, error, v1};
 use cairn_runtime::{Clock, LocalDial, Spawner};
@@ -24,6 +26,8 @@ struct Script {
     away: bool,
     silent: bool,
     forgot: bool,
+    /// Chunks that were reported, call by call.
+    reported: Vec<Vec<ChunkId>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -101,6 +105,18 @@ macro_rules! not_of_nodes {
                 }
                 Ok(Response::new(v1::HeartbeatResponse {}))
             }
+
+            async fn report_copies(
+                &self,
+                request: Request<v1::ReportCopiesRequest>,
+            ) -> Result<Response<v1::ReportCopiesResponse>, Status> {
+                self.heard("report").await?;
+                let reports = request.into_inner().reports.into_iter();
+                let reports = reports.map(|report| CopyReport::try_from(report).expect("a report"));
+                let chunks = reports.map(|report| report.chunk).collect();
+                self.with(|script| script.reported.push(chunks));
+                Ok(Response::new(v1::ReportCopiesResponse {}))
+            }
         }
     };
 }
@@ -116,7 +132,6 @@ not_of_nodes! {
     stat_object(v1::StatObjectRequest) -> v1::StatObjectResponse;
     list_objects(v1::ListObjectsRequest) -> v1::ListObjectsResponse;
     delete_object(v1::DeleteObjectRequest) -> v1::DeleteObjectResponse;
-    report_copies(v1::ReportCopiesRequest) -> v1::ReportCopiesResponse;
     make_bucket(v1::MakeBucketRequest) -> v1::MakeBucketResponse;
     stat_bucket(v1::StatBucketRequest) -> v1::StatBucketResponse;
     find_buckets(v1::FindBucketsRequest) -> v1::FindBucketsResponse;
@@ -211,6 +226,39 @@ async fn a_node_belongs_to_the_catalog_it_joined_and_sends_another_no_heartbeats
     let told = master.with(|script| script.catalogs.clone());
     assert!(told[0].is_empty() && told[1] == id_bytes(&[7; 16]), "{told:?}");
     assert!(told.len() > 2, "it asks again: the right master may come back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn damaged_copies_are_told_once_a_master_takes_it_and_then_no_more() {
+    let (node, master) = node_and_master().await;
+    master.with(|script| script.away = true);
+    node.node.start();
+    let reporter = node.node.reporter();
+    for index in [1, 2, 1] {
+        reporter.damaged(chunk(index));
+        pass(1000).await;
+    }
+    pass(60_000).await;
+    assert!(master.with(|script| script.reported.is_empty()));
+    master.with(|script| script.away = false);
+    pass(60_000).await;
+    assert_eq!(master.with(|script| script.reported.clone()), [[chunk(1), chunk(2)]]);
+    reporter.damaged(chunk(3));
+    pass(1000).await;
+    assert_eq!(master.with(|script| script.reported.pop()), Some(vec![chunk(3)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_damaged_copies_than_one_call_takes_are_told_in_several() {
+    const CHUNKS: u32 = 300;
+    let (node, master) = node_and_master().await;
+    let reporter = node.node.reporter();
+    (0..CHUNKS).for_each(|index| reporter.damaged(chunk(index)));
+    node.node.start();
+    pass(5000).await;
+    let reported = master.with(|script| script.reported.clone());
+    assert!(reported.len() > 1 && reported.iter().all(|call| call.len() <= 256), "{reported:?}");
+    assert_eq!(reported.concat(), (0..CHUNKS).map(chunk).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]

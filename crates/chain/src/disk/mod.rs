@@ -6,11 +6,13 @@
 #[cfg(feature = "testing")]
 pub mod memory;
 mod real;
+mod watched;
 
 use std::fmt;
 use std::io;
 
 pub use real::RealDisk;
+pub use watched::{DiskWatch, WatchedDisk};
 
 /// A folder on a file system, or what stands for one.
 pub trait Disk: Send + Sync + fmt::Debug {

@@ -49,6 +49,14 @@ pub enum EngineOpenError {
         /// What says so.
         why: String,
     },
+    /// Another node keeps its chunks there.
+    #[error("{place} belongs to the node {node}: give each node a prefix of its own")]
+    OfAnotherNode {
+        /// Where it lies.
+        place: String,
+        /// Whose it is.
+        node: String,
+    },
     /// A setting cannot be had.
     #[error("`{setting}`: {why}")]
     Setting {

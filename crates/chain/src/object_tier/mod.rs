@@ -1,7 +1,7 @@
 //! Chunks in a bucket of an object store: S3 and what speaks it, Google Cloud Storage, Azure Blob Storage.
 //!
 //! ```text
-//! <prefix>/store              facts.rs: format, disk, form of the keys
+//! <prefix>/store              facts.rs: format, disk, form of the keys, node
 //! <prefix>/chunks/<key>       a chunk: the bytes of a chunk's file (data, table, footer)
 //! <prefix>/quarantine/<key>   what was no intact chunk
 //! ```
@@ -14,9 +14,12 @@
 //! table and footer, and once for all the blocks that it wants. What an answer acknowledges is as durable as the object
 //! store says. Footers are not read when a store with plain keys is opened: damage shows when a chunk is read.
 //!
-//! What is accepted: an object store has no locks. A second node on the same prefix loses nothing, since an object's
-//! content goes by its key; but each sees of the other's changes only what it meets. Parts of an upload that a dead
-//! process left stay until a lifecycle rule of the bucket removes them.
+//! A prefix belongs to the node that opened it first: its identity is put only where there is none, and names the node. Of two
+//! that open a new prefix at once, one is refused.
+//!
+//! What is accepted: an object store has no locks. Two processes of one node are kept apart by the lock of its folder. Where a
+//! bucket does not know conditions, of two nodes that open a new prefix at once the one that lost may find out only when it is
+//! opened again. Parts of an upload that a dead process left stay until a lifecycle rule of the bucket removes them.
 
 mod config;
 mod connect;
@@ -26,6 +29,7 @@ mod open;
 
 use std::sync::Arc;
 
+use cairn_core::ids::NodeId;
 use cairn_runtime::{Clock, Entropy, Spawner};
 use object_store::ObjectStore;
 use object_store::multipart::MultipartStore;
@@ -41,6 +45,8 @@ pub use engine::ObjectEngine;
 /// What an [`ObjectTier`] needs of its surroundings.
 #[derive(Debug, Clone)]
 pub struct ObjectTierSeams {
+    /// Whose the store is.
+    pub node: NodeId,
     /// Where changes run.
     pub spawner: Spawner,
     /// Draws the disk's incarnation when the prefix is new.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_core::digest::BLOCK_BYTES;
-use cairn_core::ids::{ChunkId, DiskIncarnation};
+use cairn_core::ids::{ChunkId, DiskIncarnation, NodeId};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -30,7 +30,8 @@ pub(super) async fn open(
 ) -> Result<ObjectTier, EngineOpenError> {
     let keys = Keys::new(&config.prefix, config.keys)?;
     let place = format!("{}/{}", clients.plain, config.prefix);
-    let opening = Opening { bucket: Arc::clone(&clients.plain), keys: keys.clone(), place };
+    let (bucket, node) = (Arc::clone(&clients.plain), seams.node);
+    let opening = Opening { bucket, keys: keys.clone(), place, node };
     let draw = || DiskIncarnation::from_uuid(seams.entropy.uuid_v7(&seams.clock));
     let disk = opening.identify(draw).await?;
     let mut kept = opening.list(&keys.aside(), true).await?;
@@ -50,6 +51,7 @@ struct Opening {
     bucket: Arc<dyn Objects>,
     keys: Keys,
     place: String,
+    node: NodeId,
 }
 
 impl Opening {
@@ -58,7 +60,8 @@ impl Opening {
         move |error| refused(said(error))
     }
 
-    /// Reads the identity; an empty prefix is given one by `draw`. Of two that open a new one at once, one draws.
+    /// Reads the identity; an empty prefix is given one by `draw`. Of two that open a new one at once, one draws, and the other
+    /// finds whose it is.
     async fn identify(
         &self,
         draw: impl FnOnce() -> DiskIncarnation,
@@ -71,7 +74,8 @@ impl Opening {
             return Err(EngineOpenError::IdentityMissing { place: self.place.clone() });
         }
         let disk = draw();
-        let facts = [("disk", &*disk.to_string()), ("keys", self.keys.form().name())];
+        let (drawn, node) = (disk.to_string(), self.node.to_string());
+        let facts = [("disk", &*drawn), ("keys", self.keys.form().name()), ("node", &*node)];
         let record = facts::encode(TITLE, &facts);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.bucket.put_opts(&self.keys.store(), record.into(), options).await;
@@ -97,12 +101,15 @@ impl Opening {
             return Err(damaged());
         }
         let bytes = found.bytes().await.map_err(self.refused(doing))?;
-        let facts = facts::decode(&bytes, TITLE, ["disk", "keys"]);
-        let [disk, form] =
+        let facts = facts::decode(&bytes, TITLE, ["disk", "keys", "node"]);
+        let [disk, form, node] =
             facts.map_err(|error| EngineOpenError::unreadable(&self.place, error))?;
         if form != self.keys.form().name() {
             let why = format!("the store {} was made with `{form}`", self.place);
             return Err(EngineOpenError::Setting { setting: "keys", why });
+        }
+        if node != self.node.to_string() {
+            return Err(EngineOpenError::OfAnotherNode { place: self.place.clone(), node });
         }
         disk.parse().map(Some).map_err(|_| damaged())
     }

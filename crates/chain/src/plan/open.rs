@@ -6,7 +6,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_core::ids::DiskIncarnation;
+use cairn_core::ids::{DiskIncarnation, NodeId};
 use cairn_runtime::{Blocking, Clock, Entropy, Spawner};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -67,6 +67,8 @@ pub trait Places: Send + Sync + fmt::Debug {
 /// What tiers need of their surroundings.
 #[derive(Debug, Clone)]
 pub struct PlanSeams {
+    /// Whose the tiers are.
+    pub node: NodeId,
     /// Where folders come from.
     pub folders: Arc<dyn Folders>,
     /// What is known of the places of durable tiers.
@@ -278,7 +280,7 @@ impl Opener {
 
 impl StorePlan {
     async fn open(self, tier: &str, opener: &Opener) -> Result<Arc<dyn ChunkStore>, Failure> {
-        let PlanSeams { folders, spawner, entropy, clock, .. } = opener.seams.clone();
+        let PlanSeams { node, folders, spawner, entropy, clock, .. } = opener.seams.clone();
         let tree = |blocking| TreeSeams {
             blocking,
             spawner: spawner.clone(),
@@ -304,7 +306,7 @@ impl StorePlan {
             }
             Self::Lsm(config) => Arc::new(LsmStore::open(config, tree(folders.threads()?)).await?),
             Self::Bucket(config) => {
-                let seams = ObjectTierSeams { spawner, entropy, clock };
+                let seams = ObjectTierSeams { node, spawner, entropy, clock };
                 Arc::new(ObjectTier::open(&config, seams).await?)
             }
             Self::Nothing => Arc::new(Nothing),

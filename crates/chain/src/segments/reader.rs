@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use super::format::{
     Description, PAGE_BYTES, RECORD_BYTES, Record, SMALL_BYTES, What, table_length,
 };
+use super::recent::{Part, REGION_BYTES};
 use super::shared::{Place, Shared};
 use crate::checks::{next_frame, prove_blocks};
 use crate::disk::DiskFile;
@@ -24,17 +25,26 @@ const ALONG_BYTES: u64 = BLOCK_BYTES as u64;
 /// How often a chunk is looked up again when it moved while it was opened.
 const LOOKUPS: usize = 4;
 
-/// Opens a chunk; see [`crate::ChunkStore::read`].
+/// Who wants a chunk's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFor {
+    /// Whoever stores chunks here; it may read this one again.
+    Client,
+    /// Nobody: all chunks are proven, one after the other.
+    Scrub,
+    /// Nobody: this one is proven, or moved.
+    Upkeep,
+}
+
+/// Opens a chunk; see [`crate::ChunkStore::read`] and [`crate::ChunkStore::scrub`].
 pub(super) async fn read(
     shared: &Arc<Shared>,
     chunk: ChunkId,
     range: ByteRange,
+    purpose: ReadFor,
 ) -> Result<ChunkReader, ReadError> {
-    let opened = Arc::new(open(shared, chunk).await?);
+    let opened = Arc::new(open(shared, chunk, purpose).await?);
     let Description { length, hash, .. } = opened.description;
-    if is_large(length) {
-        shared.recent.note(chunk);
-    }
     let blocks = ByteRange::within(range.offset, range.length, length)
         .aligned_to(BLOCK_BYTES as u64, length);
     let header = ReadHeader { length, hash, offset: blocks.offset };
@@ -52,22 +62,18 @@ pub(super) async fn read(
     Ok(ChunkReader { header, frames: frames.boxed() })
 }
 
-/// Whether a chunk has an extent, and so pages of its own.
-const fn is_large(length: u64) -> bool {
-    length > SMALL_BYTES
-}
-
 const END: ByteRange = ByteRange { offset: 0, length: 0 };
 
 /// What a chunk's record says; see [`crate::ChunkStore::stat`].
 pub(super) async fn stat(shared: &Arc<Shared>, chunk: ChunkId) -> Result<ChunkStat, ReadError> {
-    let Description { length, hash, .. } = open(shared, chunk).await?.description;
+    let opened = open(shared, chunk, ReadFor::Upkeep).await?;
+    let Description { length, hash, .. } = opened.description;
     Ok(ChunkStat { length, hash, disk: shared.incarnation })
 }
 
 /// Reads and proves all of a chunk.
 pub(super) async fn prove(shared: &Arc<Shared>, chunk: ChunkId) -> Result<Description, ReadError> {
-    let opened = Arc::new(open(shared, chunk).await?);
+    let opened = Arc::new(open(shared, chunk, ReadFor::Upkeep).await?);
     let mut rest = ByteRange::whole(opened.description.length);
     while let Some((now, later)) = next_frame(rest) {
         frame(shared, Arc::clone(&opened), now).await?;
@@ -76,14 +82,18 @@ pub(super) async fn prove(shared: &Arc<Shared>, chunk: ChunkId) -> Result<Descri
     Ok(opened.description)
 }
 
-async fn open(shared: &Arc<Shared>, chunk: ChunkId) -> Result<OpenRecord, ReadError> {
+async fn open(
+    shared: &Arc<Shared>,
+    chunk: ChunkId,
+    purpose: ReadFor,
+) -> Result<OpenRecord, ReadError> {
     // Told without waiting for the disk: of several disks, those that lack a chunk are asked as well.
     if shared.served(chunk).is_none() {
         return Err(ReadError::NotFound { chunk });
     }
     let job = {
         let shared = Arc::clone(shared);
-        move || shared.open_chunk(chunk)
+        move || shared.open_chunk(chunk, purpose)
     };
     shared.ledger.run(job).await?
 }
@@ -114,20 +124,45 @@ impl Shared {
     }
 
     /// Opens a chunk where it is now. Blocks.
-    fn open_chunk(&self, chunk: ChunkId) -> Result<OpenRecord, ReadError> {
+    fn open_chunk(&self, chunk: ChunkId, purpose: ReadFor) -> Result<OpenRecord, ReadError> {
         let mut last = None;
         for _ in 0..LOOKUPS {
             let Some(place) = self.served(chunk) else {
                 return Err(ReadError::NotFound { chunk });
             };
             match OpenRecord::open(self, chunk, place) {
-                Ok(opened) => return Ok(opened),
+                Ok(mut opened) => {
+                    opened.once = self.note(chunk, place, purpose);
+                    return Ok(opened);
+                }
                 Err(error) if self.served(chunk) == Some(place) => return Err(error),
                 // It was moved, deleted or given up meanwhile.
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or(ReadError::NotFound { chunk }))
+    }
+
+    /// Notes that a chunk is read, and lets go of what the scrub is through with. Tells whether nothing of this one is to
+    /// stay in the system's memory. May block.
+    fn note(&self, chunk: ChunkId, place: Place, purpose: ReadFor) -> bool {
+        let is_large = place.length() > SMALL_BYTES;
+        let once = is_large && !self.recent.has_chunk(chunk);
+        let part = Part::new(place.segment, place.at(), place.room());
+        match purpose {
+            ReadFor::Client if is_large => self.recent.note_chunk(chunk),
+            ReadFor::Client => self.recent.note_part(&part),
+            ReadFor::Scrub if !is_large => {
+                for region in self.recent.scrubbed(part) {
+                    // One that is gone is in nobody's memory.
+                    if let Ok(file) = self.files.get(region.segment) {
+                        file.uncache(region.begin(), REGION_BYTES);
+                    }
+                }
+            }
+            ReadFor::Scrub | ReadFor::Upkeep => {}
+        }
+        once
     }
 }
 
@@ -176,8 +211,7 @@ impl OpenRecord {
         let table = description.table(&bytes[RECORD_BYTES.min(bytes.len())..]).map_err(corrupt)?;
         let is_along = description.data_at == table_end as u64 && length <= ALONG_BYTES;
         let along = is_along.then(|| bytes.slice(table_end.min(bytes.len())..));
-        let once = is_large(length) && !shared.recent.contains(chunk);
-        Ok(Self { file, chunk, place, description, table, along, once })
+        Ok(Self { file, chunk, place, description, table, along, once: false })
     }
 
     /// A run of whole blocks that was read along.

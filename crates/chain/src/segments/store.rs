@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde::Deserialize;
 
+use super::reader::ReadFor;
 use super::shared::Shared;
 use super::{checkpoint, compact, delete, open, reader, writer};
 use crate::disk::Disk;
@@ -129,7 +130,11 @@ impl ChunkStore for SegmentStore {
         chunk: ChunkId,
         range: ByteRange,
     ) -> BoxFuture<'_, Result<ChunkReader, ReadError>> {
-        reader::read(&self.shared, chunk, range).boxed()
+        reader::read(&self.shared, chunk, range, ReadFor::Client).boxed()
+    }
+
+    fn scrub(&self, chunk: ChunkId) -> BoxFuture<'_, Result<ChunkReader, ReadError>> {
+        reader::read(&self.shared, chunk, ByteRange::whole(u64::MAX), ReadFor::Scrub).boxed()
     }
 
     fn stat(&self, chunk: ChunkId) -> BoxFuture<'_, Result<ChunkStat, ReadError>> {

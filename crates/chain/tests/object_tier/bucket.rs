@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_chain::conformance::{content, get, get_all, put, put_in_pieces, send};
 use cairn_chain::object_tier::KeyForm;
-use cairn_chain::{ChunkStore, Damage, EngineOpenError, ListChunks, ObjectTier, ReadError};
+use cairn_chain::{
+    ChunkStore, Damage, EngineOpenError, ListChunks, ObjectTier, ObjectTierSeams, ReadError,
+};
+use cairn_core::ids::NodeId;
 use cairn_core::range::ByteRange;
 use futures_util::TryStreamExt;
 use object_store::memory::InMemory;
@@ -99,6 +102,27 @@ async fn a_second_opening_is_harmless() {
     assert!(matches!(read, Err(ReadError::NotFound { .. })), "{read:?}");
     put(&first, chunk(0), &bytes).await.unwrap();
     assert!(get_all(&first, chunk(0)).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_prefix_of_another_node_is_refused_whoever_comes_first_and_also_at_once() {
+    let seams = |node: u8| ObjectTierSeams {
+        node: NodeId::from_slice(&[node; 16]).expect("16 bytes"),
+        ..seams(node.into())
+    };
+    let config = config(KeyForm::Plain);
+    let bucket = Arc::new(InMemory::new());
+    let open = |node| ObjectTier::open_on(bucket.clone(), &config, seams(node));
+    let (one, other) = tokio::join!(open(1), open(2));
+    let (winner, refused) = match (one, other) {
+        (Ok(_), Err(refused)) => (1, refused),
+        (Err(refused), Ok(_)) => (2, refused),
+        both => panic!("one opens it: {both:?}"),
+    };
+    assert!(matches!(refused, EngineOpenError::OfAnotherNode { .. }), "{refused:?}");
+    open(winner).await.expect("it is that node's");
+    let later = open(3).await;
+    assert!(matches!(later, Err(EngineOpenError::OfAnotherNode { .. })), "{later:?}");
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use cairn_chain::conformance::{PLENTY, content, get, get_all, put, put_in_pieces};
 use cairn_chain::object_tier::{CannedAcl, Provider, S3Config, S3Credentials};
 use cairn_chain::{
-    ChunkStore, Damage, EngineOpenError, ListChunks, ObjectTier, ObjectTierConfig, ReadError,
+    ChunkStore, Damage, EngineOpenError, ListChunks, ObjectTier, ObjectTierConfig, ObjectTierSeams,
+    ReadError,
 };
+use cairn_core::ids::NodeId;
 use cairn_core::range::ByteRange;
 use cairn_test_s3::{Answer, Server};
 use futures_util::{StreamExt, stream};
@@ -58,41 +60,14 @@ async fn object(
     server.request(method, &format!("/{name}/{prefix}/chunks/{chunk}{query}"), &[], body).await
 }
 
-macro_rules! contract {
-    ($($case:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                let Some(server) = Server::shared().await else { return };
-                let store: Arc<dyn ChunkStore> = Arc::new(open(&new_bucket(server).await).await);
-                cairn_chain::conformance::$case(store).await;
-            }
-        )*
-    };
+async fn fresh() -> Option<Arc<dyn ChunkStore>> {
+    let server = Server::shared().await?;
+    Some(Arc::new(open(&new_bucket(server).await).await))
 }
 
-contract!(
-    chunks_of_every_length_come_back_as_they_went_in,
-    pieces_of_any_size_make_the_same_chunk,
-    a_range_comes_as_the_blocks_that_hold_it,
-    a_block_that_does_not_match_is_refused_and_nothing_is_left,
-    an_end_that_does_not_match_is_refused_and_nothing_is_left,
-    more_than_was_reserved_is_refused,
-    a_writer_that_failed_takes_nothing_more,
-    nothing_is_visible_before_the_end,
-    a_repeat_succeeds_and_other_content_is_refused,
-    of_two_writers_the_first_to_finish_wins,
-    of_two_contents_that_finish_at_once_one_is_refused,
-    a_writer_that_is_dropped_gives_its_room_back,
-    what_does_not_fit_is_refused_when_it_begins,
-    what_was_promised_and_not_used_is_free_again,
-    a_page_begins_where_the_last_one_ended,
-    deleting_is_idempotent,
-    an_intact_chunk_is_not_put_aside,
-    erasing_a_blob_is_done_in_bounded_steps,
-    erasing_a_blob_breaks_off_its_open_writes,
-    a_reader_may_go_on_after_the_deletion_or_fail_but_never_lies,
-    a_closed_store_takes_nothing,
+contract_where_there_is_a_server!(
+    #[cfg(test)]
+    fresh
 );
 
 /// What S3 answers with 404 and NoSuchKey is a chunk that is not here, not an error of the store.
@@ -215,6 +190,25 @@ async fn objects_are_encrypted_with_the_key_that_is_named() {
     assert!(head.contains("x-amz-server-side-encryption: aws:kms"), "{head}");
     assert!(head.contains("x-amz-server-side-encryption-aws-kms-key-id: some-key"), "{head}");
     get_all(&store, chunk(0)).await.unwrap();
+}
+
+/// By a condition of the put, which S3 and moto know.
+#[tokio::test]
+async fn of_two_nodes_that_open_a_new_prefix_at_once_one_is_refused() {
+    let Some(server) = Server::shared().await else { return };
+    for _ in 0..5 {
+        let config = new_bucket(server).await;
+        let open = |node: u8| {
+            let node = NodeId::from_slice(&[node; 16]).expect("16 bytes");
+            ObjectTier::open(&config, ObjectTierSeams { node, ..seams(1) })
+        };
+        let (one, other) = tokio::join!(open(1), open(2));
+        let refused = match (one, other) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            both => panic!("one opens it: {both:?}"),
+        };
+        assert!(matches!(refused, EngineOpenError::OfAnotherNode { .. }), "{refused:?}");
+    }
 }
 
 #[tokio::test]

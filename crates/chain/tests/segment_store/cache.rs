@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use cairn_chain::ChunkStore;
 use cairn_chain::conformance::{blob, content, get_all, put};
+use cairn_chain::{ChunkStore, SegmentStore};
 use cairn_core::ids::ChunkId;
+use futures_util::StreamExt;
 
 use crate::open_folder;
 
@@ -38,9 +40,7 @@ async fn a_large_chunk_that_is_read_once_does_not_stay_in_memory_and_what_is_rea
     let files = segments(folder.path());
     let [small_file, large_file] = &files[..] else { panic!("two segments: {files:?}") };
     let Some(written) = cached(large_file) else {
-        let required = std::env::var("CAIRN_REQUIRE").unwrap_or_default();
-        assert!(!required.contains("fincore"), "fincore is required (util-linux)");
-        return println!("SKIPPED: no fincore (apt-get install util-linux)");
+        return skipped();
     };
     assert!(written >= LARGE as u64, "what was written is in memory: {written}");
     get_all(&*store, small).await.expect("read");
@@ -54,5 +54,82 @@ async fn a_large_chunk_that_is_read_once_does_not_stay_in_memory_and_what_is_rea
         let again = cached(large_file).expect("told");
         assert!(again >= LARGE as u64, "read again, {again} bytes stay");
     }
+    store.close().await;
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
+fn skipped() {
+    let required = std::env::var("CAIRN_REQUIRE").unwrap_or_default();
+    assert!(!required.contains("fincore"), "fincore is required (util-linux)");
+    println!("SKIPPED: no fincore (apt-get install util-linux)");
+}
+
+/// Small chunks enough for several segments, of which each is a region or less.
+const SMALL: u32 = 1500;
+/// Bytes of each, so that its record nearly fills a page.
+const BYTES: usize = 3900;
+
+fn small(index: u32) -> ChunkId {
+    ChunkId::new(blob(1), index)
+}
+
+/// A store with small chunks, of which nothing is in memory, and its segments in the order of the chunks.
+async fn cold_small_chunks(folder: &Path) -> (Arc<SegmentStore>, Vec<PathBuf>) {
+    let store = open_folder(folder).await.expect("a store");
+    for index in 0..SMALL {
+        put(&*store, small(index), &content(BYTES, 1)).await.expect("stored");
+    }
+    let mut files = segments(folder);
+    files.sort();
+    for file in &files {
+        let file = std::fs::File::open(file).expect("the segment");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("forgotten");
+    }
+    (store, files)
+}
+
+fn all_cached(files: &[PathBuf]) -> Option<u64> {
+    files.iter().map(|file| cached(file)).sum()
+}
+
+async fn scrub(store: &SegmentStore) {
+    for index in 0..SMALL {
+        let mut reader = store.scrub(small(index)).await.expect("opened");
+        while let Some(frame) = reader.frames.next().await {
+            frame.expect("intact");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scrub_of_small_chunks_leaves_nothing_behind_in_memory() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (store, files) = cold_small_chunks(folder.path()).await;
+    assert!(files.len() > 4, "{files:?}");
+    let Some(before) = all_cached(&files) else { return skipped() };
+    assert_eq!(before, 0, "nothing is in memory");
+    scrub(&store).await;
+    let (_last, left) = files.split_last().expect("segments");
+    assert_eq!(all_cached(left), Some(0), "of what the scrub is through with");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_scrub_takes_nothing_out_of_memory_that_clients_read_lately() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (store, files) = cold_small_chunks(folder.path()).await;
+    if all_cached(&files).is_none() {
+        return skipped();
+    }
+    for index in 0..SMALL / 2 {
+        get_all(&*store, small(index)).await.expect("read");
+    }
+    let (read, _) = files.split_at(files.len() / 2 - 1);
+    let before = all_cached(read).expect("told");
+    assert!(before > 1 << 20, "what clients read is in memory: {before}");
+    scrub(&store).await;
+    assert!(all_cached(read).expect("told") >= before, "the scrub has taken something out");
+    let left = &files[files.len() / 2 + 1..files.len() - 1];
+    assert_eq!(all_cached(left), Some(0), "where no client read");
     store.close().await;
 }
