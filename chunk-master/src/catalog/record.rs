@@ -1,23 +1,15 @@
 //! What all records share: a key within a table, and a value that proves itself.
 //!
-//! ```text
-//! value   format (1 byte) │ CRC32C over key, format and payload, big-endian │ payload (protobuf)
-//! ```
-//!
-//! The key is part of the checksum, so a value that ended up under another key is found as a flipped
-//! bit is. A format that is not known, or a checksum that does not match, is an error and never a guess.
+//! A value is a protobuf payload under a seal: see [`cairn_core::sealed`].
 
 use std::ops::Bound;
 
 use bytes::Bytes;
-use cairn_core::digest::plain_crc;
+use cairn_core::sealed;
 use cairn_kv::{AccessError, Direction, KeyRange, Read, Txn};
 
 use super::key::{KeyReader, KeyWriter};
 use crate::error::{CatalogError, DamagedRecord};
-
-/// Bytes before the payload.
-const HEADER_BYTES: usize = 5;
 
 /// Which table a record is in: the first byte of its key. Numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,28 +112,8 @@ pub(crate) fn ending_before<R: Record>(end: Bytes) -> KeyRange {
     KeyRange::new(Bound::Included(prefix_of::<R>(|_| {})), Bound::Excluded(end))
 }
 
-fn crc(key: &[u8], format: u8, payload: &[u8]) -> u32 {
-    plain_crc(&[key, &[format], payload].concat())
-}
-
 fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
-    let payload = record.to_payload();
-    let crc = crc(key, R::FORMAT, &payload).to_be_bytes();
-    [&[R::FORMAT], crc.as_slice(), &payload].concat()
-}
-
-fn open<'a, R: Record>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Malformed> {
-    let (header, payload) = value
-        .split_first_chunk::<HEADER_BYTES>()
-        .ok_or_else(|| Malformed::new("the value is shorter than its header"))?;
-    let [format, stated @ ..] = *header;
-    if format != R::FORMAT {
-        return Err(Malformed::new(format!("format {format} is not known")));
-    }
-    if u32::from_be_bytes(stated) != crc(key, format, payload) {
-        return Err(Malformed::new("the checksum does not match"));
-    }
-    Ok(payload)
+    sealed::seal(key, R::FORMAT, &record.to_payload())
 }
 
 fn damaged<R: Record>(key: &[u8], Malformed(why): Malformed) -> CatalogError {
@@ -153,7 +125,8 @@ fn damaged<R: Record>(key: &[u8], Malformed(why): Malformed) -> CatalogError {
 }
 
 fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, CatalogError> {
-    open::<R>(key, value).and_then(R::from_payload).map_err(|why| damaged::<R>(key, why))
+    let payload = sealed::open(key, R::FORMAT, value).map_err(Malformed::from);
+    payload.and_then(R::from_payload).map_err(|why| damaged::<R>(key, why))
 }
 
 fn decode_key<R: Record>(key: &[u8]) -> Result<R::Key, CatalogError> {

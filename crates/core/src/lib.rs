@@ -23,3 +23,4 @@ pub mod placement;
 pub mod quota;
 pub mod range;
 pub mod room;
+pub mod sealed;
