@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cairn_replicas::SaveBounds;
+use cairn_core::strategy::ReadStrategy;
+use cairn_replicas::{PaceBounds, SaveBounds};
 use cairn_transport::Transport;
 
 /// Settings of uploads.
@@ -55,6 +56,10 @@ pub struct DownloadConfig {
     pub window_chunks: usize,
     /// Longest wait for a node's answer, and between its frames, before the next copy is asked. Default 10 s.
     pub stall: Duration,
+    /// How copies are read where neither request nor bucket say it. Default `hedged`.
+    pub strategy: ReadStrategy,
+    /// When a second copy is asked, and how often.
+    pub pace: PaceBounds,
     /// Longest time a client may take no byte before its connection is broken. Default 60 s.
     pub client_idle: Duration,
 }
@@ -66,6 +71,8 @@ impl Default for DownloadConfig {
             budget_wait: Duration::from_secs(30),
             window_chunks: 2,
             stall: Duration::from_secs(10),
+            strategy: ReadStrategy::default(),
+            pace: PaceBounds::default(),
             client_idle: Duration::from_secs(60),
         }
     }

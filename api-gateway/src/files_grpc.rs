@@ -1,8 +1,10 @@
 //! `cairn.v1.Files`: the same uploads, downloads and names as REST.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_core::ids::NodeId;
 use cairn_core::names::{BucketName, Principal};
 use cairn_core::range::ByteRange;
 use cairn_proto::v1::files_server::{Files as FilesService, FilesServer};
@@ -12,6 +14,7 @@ use cairn_runtime::RequestId;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::download::Wait;
 use crate::files::Files;
 use crate::master::CallContext;
 use crate::namespace::{ListQuery, MAX_PAGE};
@@ -56,7 +59,14 @@ fn new_file(header: v1::PutFileHeader) -> Result<NewFile, Status> {
         sha256: None,
         meta: convert::meta(header.meta).map_err(refused)?,
         condition: header.condition.unwrap_or_default().into(),
+        write: convert::strategy("write", &header.write).map_err(refused)?,
+        durability: convert::asked_durability(header.durability).map_err(refused)?,
     })
+}
+
+fn timing(node: NodeId, took: Duration) -> v1::NodeTiming {
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    v1::NodeTiming { node: node.to_string(), took_us }
 }
 
 /// The data messages of a put.
@@ -91,6 +101,7 @@ impl FilesService for FilesGrpc {
             file: Some((&stored.object).into()),
             replaced: stored.replaced,
             receipt: stored.durability.to_string(),
+            nodes: stored.nodes.iter().map(|(node, took)| timing(*node, *took)).collect(),
         }))
     }
 
@@ -101,10 +112,14 @@ impl FilesService for FilesGrpc {
         request: Request<v1::GetFileRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
         let context = context(&request);
-        let v1::GetFileRequest { bucket: name, key, offset, length } = request.into_inner();
+        let v1::GetFileRequest { bucket: name, key, offset, length, read, wait } =
+            request.into_inner();
         let (bucket, key) = (bucket(&name)?, convert::key(key).map_err(refused)?);
+        let strategy = convert::strategy("read", &read).map_err(refused)?;
+        let wait = wait.map(|wait| Wait::new(wait.seconds, wait.replaced)).transpose();
+        let wait = wait.map_err(|error| refused(InvalidField::new("wait", error.to_string())))?;
         let downloads = &self.files.downloads;
-        let located = downloads.locate(&context, &bucket, &key).await.map_err(refused)?;
+        let located = downloads.locate(&context, &bucket, &key, wait).await.map_err(refused)?;
         let total = located.object.length;
         if offset > total {
             let problem = format!("beyond the end: the file has {total} bytes");
@@ -113,9 +128,10 @@ impl FilesService for FilesGrpc {
         let wanted = if length == 0 { u64::MAX } else { length };
         let header = get_file_response::Part::Header((&located.object).into());
         let range = ByteRange::within(offset, wanted, total);
-        let opened = downloads.open(context, located, range).await.map_err(refused)?;
-        let message = |part| v1::GetFileResponse { part: Some(part) };
-        let header = stream::iter([Ok(message(header))]);
+        let opened = downloads.open(context, located, range, strategy).await.map_err(refused)?;
+        let message = |part| v1::GetFileResponse { part: Some(part), served_by: None };
+        let served_by = opened.served_by.map(|(node, took)| timing(node, took));
+        let header = stream::iter([Ok(v1::GetFileResponse { part: Some(header), served_by })]);
         let data = opened.body.map(move |bytes: Result<Bytes, _>| {
             bytes.map(|bytes| message(get_file_response::Part::Data(bytes))).map_err(refused)
         });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use cairn_core::ids::GatewayId;
 use cairn_runtime::InvalidAddress;
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
 use cairn_runtime::ops::Readiness;
@@ -18,6 +19,7 @@ use crate::files_grpc;
 use crate::master::Master;
 use crate::namespace::Namespace;
 use crate::nodes::Nodes;
+use crate::reach::Reach;
 use crate::reports;
 use crate::rest;
 use crate::seams::Seams;
@@ -43,12 +45,18 @@ impl Gateway {
         }
         let channels = config.masters.iter().map(|address| seams.dialer.dial(address));
         let channels = channels.collect::<Result<_, _>>()?;
-        let master = Master::new(channels, seams.clock.clone(), seams.entropy.clone());
-        let nodes = Nodes::new(seams.dialer.clone(), config.transport);
+        let master = {
+            let Seams { clock, entropy, metrics, .. } = seams.clone();
+            Master::new(channels, clock, entropy, metrics)
+        };
+        let reach = Reach::new(seams.clock.clone());
+        let nodes = Nodes::new(seams.dialer.clone(), config.transport, reach.clone());
         let (reports, delivery) = reports::channel(seams.metrics.clone());
         let Seams { clock, spawner, drained, .. } = &seams;
         spawner.spawn(nodes.clone().follow(master.clone(), clock.clone(), drained.clone()));
         spawner.spawn(delivery.run(master.clone(), clock.clone(), drained.clone()));
+        let gateway = GatewayId::from_uuid(seams.entropy.uuid_v7(clock));
+        spawner.spawn(reach.run(gateway, master.clone(), drained.clone()));
         let files = Files {
             uploads: Uploads::new(config.upload, master.clone(), nodes.clone(), seams.clone()),
             downloads: Downloads::new(

@@ -19,6 +19,7 @@ pub mod master;
 mod metrics;
 pub mod namespace;
 mod nodes;
+mod reach;
 mod reports;
 pub mod rest;
 mod seams;

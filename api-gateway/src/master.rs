@@ -11,8 +11,10 @@ use std::time::Duration;
 use cairn_core::names::Principal;
 use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::{MAX_MESSAGE_BYTES, REQUEST_ID, Reason, RemoteError, convert, v1};
-use cairn_runtime::{Clock, Entropy, PeerChannel, RequestId};
+use cairn_runtime::{Allowance, Backoff, Clock, Entropy, PeerChannel, RequestId};
 use tonic::{Request, Response, Status};
+
+use crate::metrics::GatewayMetrics;
 
 /// On whose behalf a call is made, and under which id it is logged.
 #[derive(Debug, Clone)]
@@ -39,13 +41,21 @@ impl CallContext {
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// Tries of a call that may be repeated.
 const TRIES: u32 = 5;
-/// First pause between tries; doubled each time, half of it drawn at random.
+/// First pause between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// Repeats, in percent of the calls in the long run: masters that are away are not asked many times as often.
+const REPEAT_PERCENT: u32 = 20;
+/// Repeats at most at once, after a time with few: those of some hundred requests while another master takes over.
+const MOST_REPEATS: u32 = 1000;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Master {
     masters: Arc<Masters>,
+    repeats: Allowance,
+    metrics: GatewayMetrics,
     clock: Clock,
     entropy: Entropy,
 }
@@ -84,11 +94,18 @@ impl Masters {
 
 impl Master {
     /// Calls the masters behind `channels`, of which there is at least one.
-    pub fn new(channels: Vec<PeerChannel>, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(
+        channels: Vec<PeerChannel>,
+        clock: Clock,
+        entropy: Entropy,
+        metrics: GatewayMetrics,
+    ) -> Self {
         let client =
             |channel| MasterClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let clients = channels.into_iter().map(client).collect();
-        Self { masters: Arc::new(Masters { clients, turns: AtomicUsize::new(0) }), clock, entropy }
+        let masters = Arc::new(Masters { clients, turns: AtomicUsize::new(0) });
+        let repeats = Allowance::new(REPEAT_PERCENT, MOST_REPEATS);
+        Self { masters, repeats, metrics, clock, entropy }
     }
 
     /// Who calls, with a name of the call by which its repeats are known: they get the first one's answer.
@@ -139,17 +156,21 @@ impl Master {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        self.repeats.earn();
         for _ in 1..TRIES {
             match self.once(context, message.clone(), &call).await {
                 Err(error) if may_help_to_repeat(&error) => {
+                    let may = self.repeats.take();
+                    self.metrics.master_repeat(may);
+                    if !may {
+                        return Err(error);
+                    }
                     tracing::debug!(request_id = %context.request_id, %error, "master asked again");
                 }
                 answer => return answer,
             }
-            let jitter = self.entropy.below(pause.as_millis() as u64);
-            self.clock.sleep(pause / 2 + Duration::from_millis(jitter / 2)).await;
-            pause *= 2;
+            self.clock.sleep(backoff.next(&self.entropy)).await;
         }
         self.once(context, message, &call).await
     }

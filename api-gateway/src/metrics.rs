@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use cairn_core::strategy::{ReadStrategy, SaveStrategy};
+use cairn_replicas::ReadEvent;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +16,18 @@ use prometheus_client::registry::{Registry, Unit};
 struct Ended {
     /// `done`, or the reason in the words of the proto.
     outcome: String,
+}
+
+/// Which strategy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    strategy: &'static str,
+}
+
+/// What became of a call beyond the first one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Extra {
+    outcome: &'static str,
 }
 
 /// Which budget.
@@ -117,6 +131,11 @@ pub struct GatewayMetrics {
     upload_seconds: Histogram,
     downloads: Family<Ended, Counter>,
     download_bytes: Counter<u64, AtomicU64>,
+    chunks_saved: Family<By, Counter>,
+    chunks_fetched: Family<By, Counter>,
+    hedges: Family<Extra, Counter>,
+    copy_repeats: Family<Extra, Counter>,
+    master_repeats: Family<Extra, Counter>,
     copies_failed: Counter<u64, AtomicU64>,
     copies_reported: Counter<u64, AtomicU64>,
 }
@@ -133,6 +152,11 @@ impl GatewayMetrics {
             upload_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             downloads: Family::default(),
             download_bytes: Counter::default(),
+            chunks_saved: Family::default(),
+            chunks_fetched: Family::default(),
+            hedges: Family::default(),
+            copy_repeats: Family::default(),
+            master_repeats: Family::default(),
             copies_failed: Counter::default(),
             copies_reported: Counter::default(),
         };
@@ -170,7 +194,28 @@ impl GatewayMetrics {
             "Copies that a reader found missing or corrupt",
             metrics.copies_reported.clone(),
         );
+        metrics.register_strategies(registry);
         metrics
+    }
+
+    fn register_strategies(&self, registry: &mut Registry) {
+        let help = "Chunks saved, by the strategy that wrote their copies";
+        registry.register("chunks_saved", help, self.chunks_saved.clone());
+        let help = "Chunks fetched, by the strategy that read their copies";
+        registry.register("chunks_fetched", help, self.chunks_fetched.clone());
+        let help = "Second copies because the first took long: asked, won, and refused because there had been too many";
+        registry.register("hedges", help, self.hedges.clone());
+        let help = "Nodes that were away and were asked again for a copy, or not because there had been too many";
+        registry.register("copy_repeats", help, self.copy_repeats.clone());
+        let help = "Calls to the master that were repeated, or not because there had been too many";
+        registry.register("master_repeats", help, self.master_repeats.clone());
+        for outcome in ["asked", "won", "refused"] {
+            let _at_zero = self.hedges.get_or_create(&Extra { outcome });
+        }
+        for outcome in ["sent", "refused"] {
+            let _at_zero = self.copy_repeats.get_or_create(&Extra { outcome });
+            let _at_zero = self.master_repeats.get_or_create(&Extra { outcome });
+        }
     }
 
     /// The budget of uploads.
@@ -209,8 +254,33 @@ impl GatewayMetrics {
         self.download_bytes.inc_by(bytes);
     }
 
-    pub(crate) fn replaced(&self, copies: usize) {
-        self.copies_failed.inc_by(copies as u64);
+    /// A chunk was saved, and this many of its copies had failed before.
+    pub(crate) fn saved(&self, strategy: SaveStrategy, failed: usize) {
+        self.chunks_saved.get_or_create(&By { strategy: strategy.word() }).inc();
+        self.copies_failed.inc_by(failed as u64);
+    }
+
+    /// A chunk is fetched.
+    pub(crate) fn fetched(&self, strategy: ReadStrategy) {
+        self.chunks_fetched.get_or_create(&By { strategy: strategy.word() }).inc();
+    }
+
+    /// A read did more than ask one copy.
+    pub(crate) fn read_event(&self, event: ReadEvent) {
+        let (counted, outcome) = match event {
+            ReadEvent::Hedged => (&self.hedges, "asked"),
+            ReadEvent::HedgeWon => (&self.hedges, "won"),
+            ReadEvent::HedgeRefused => (&self.hedges, "refused"),
+            ReadEvent::Repeated => (&self.copy_repeats, "sent"),
+            ReadEvent::RepeatRefused => (&self.copy_repeats, "refused"),
+        };
+        counted.get_or_create(&Extra { outcome }).inc();
+    }
+
+    /// A call to the master may be repeated, or not.
+    pub(crate) fn master_repeat(&self, sent: bool) {
+        let outcome = if sent { "sent" } else { "refused" };
+        self.master_repeats.get_or_create(&Extra { outcome }).inc();
     }
 
     pub(crate) fn reported(&self) {

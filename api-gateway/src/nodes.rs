@@ -14,6 +14,7 @@ use cairn_runtime::{Clock, Dialer, Drained, Phase, RequestId};
 use cairn_transport::{Peer, Transport};
 
 use crate::master::{CallContext, Master};
+use crate::reach::Reach;
 
 /// Pause before the watch is opened again after it broke.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -23,6 +24,7 @@ const WATCH_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Nodes {
     dialer: Dialer,
     transport: Transport,
+    reach: Reach,
     known: Arc<Mutex<Known>>,
 }
 
@@ -36,8 +38,8 @@ struct Known {
 
 impl Nodes {
     /// Knows no node yet.
-    pub(crate) fn new(dialer: Dialer, transport: Transport) -> Self {
-        Self { dialer, transport, known: Arc::default() }
+    pub(crate) fn new(dialer: Dialer, transport: Transport, reach: Reach) -> Self {
+        Self { dialer, transport, reach, known: Arc::default() }
     }
 
     /// Nodes that take chunks, as last heard from the master.
@@ -128,6 +130,7 @@ pub(crate) struct NodesForRequest {
 
 impl Replicas for NodesForRequest {
     fn at(&self, place: &Place) -> Result<Arc<dyn Replica>, CopyError> {
-        Ok(self.nodes.peer(&place.address)?.replica(place, &self.request_id))
+        let replica = self.nodes.peer(&place.address)?.replica(place, &self.request_id);
+        Ok(self.nodes.reach.watched(place.node, replica))
     }
 }

@@ -61,7 +61,7 @@ impl Delivery {
                 taken = self.0.recv_many(&mut batch, BATCH_REPORTS) => if taken == 0 { return },
             }
             let reports = batch.drain(..).map(Into::into).collect();
-            let request = v1::ReportCopiesRequest { reports };
+            let request = v1::ReportCopiesRequest { reports, ..Default::default() };
             let report = |mut client: MasterClient<PeerChannel>, request| async move {
                 client.report_copies(request).await
             };

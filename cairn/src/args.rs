@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cairn_core::names::Zone;
+use cairn_core::strategy::ReadStrategy;
 use cairn_runtime::telemetry::LogFormat;
 use cairn_transport::Transport;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -123,6 +124,10 @@ pub(crate) struct MasterSettings {
     /// Copies of each chunk, on different nodes
     #[arg(long, env = "CAIRN_COPIES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) copies: u32,
+    /// Least copies with which a write is accepted when nodes are short; the rest is made when there are nodes again. When
+    /// not given, all
+    #[arg(long, env = "CAIRN_LEAST_COPIES", value_name = "COPIES", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) least_copies: Option<u32>,
     /// Storage nodes that have every change of the catalog before it is acknowledged; 0: none. When not given, as many as
     /// copies, at most 2; 0 with --store and in cairn up
     #[arg(long, env = "CAIRN_META_COPIES", value_name = "NODES", value_parser = clap::value_parser!(u32).range(0..=16))]
@@ -209,6 +214,10 @@ pub(crate) struct GatewaySettings {
     /// Longest silence of a client within an upload
     #[arg(long, env = "CAIRN_BODY_IDLE", default_value = "30s", value_parser = duration)]
     pub(crate) body_idle: Duration,
+    /// How copies are read where neither request nor bucket say it: hedged (a second copy when the first takes long),
+    /// ordered or race
+    #[arg(long, env = "CAIRN_READ_STRATEGY", default_value_t, value_name = "STRATEGY")]
+    pub(crate) read_strategy: ReadStrategy,
 }
 
 /// What a node can be told.

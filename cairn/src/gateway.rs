@@ -63,6 +63,7 @@ pub(crate) fn build(
     config.download.budget_bytes =
         at_least("--download-budget", settings.download_budget, LEAST_DOWNLOAD_BUDGET)?;
     config.upload.body_idle = settings.body_idle;
+    config.download.strategy = settings.read_strategy;
     let seams = Seams {
         clock: process.clock.clone(),
         entropy: process.entropy.clone(),

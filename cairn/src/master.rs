@@ -170,6 +170,7 @@ fn config(settings: &MasterSettings) -> Result<Config, StartError> {
     }
     Ok(Config {
         copies: settings.copies,
+        least_copies: settings.least_copies,
         meta_renew: settings.meta_renew,
         chunk_sizes: chunk_sizes.map_err(|error| StartError::Usage(error.to_string()))?,
         lease: settings.lease,

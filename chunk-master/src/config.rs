@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn_core::chunking::ChunkSizes;
+use cairn_core::doubt::FlapBounds;
 use cairn_core::liveness::LivenessBounds;
 
 /// Settings of the chunk master.
@@ -11,6 +12,10 @@ pub struct Config {
     /// Copies of each chunk, on different nodes. More survive more failures and cost as many times the
     /// space; an upload is refused while fewer nodes take chunks. Default 2.
     pub copies: u32,
+    /// Least copies with which a write is accepted when nodes are short; the rest is made when there are nodes again. `None`:
+    /// all copies. Fewer accept writes while nodes are away, and leave what is new in more danger until then.
+    /// Default `None`.
+    pub least_copies: Option<u32>,
     /// Nodes that keep the journal of the metadata and have each record before it is answered; 0 for none. For receipts:
     /// the store is opened with the journal. Default 0.
     pub meta_copies: u32,
@@ -55,6 +60,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// When silence makes a node Suspect and Down.
     pub liveness: LivenessBounds,
+    /// When a node that falls silent and comes back again and again is left alone for a while. Stricter bounds keep new
+    /// chunks from nodes that may go again; looser ones use them sooner.
+    pub flaps: FlapBounds,
     /// Bound on one call to a node. Default 10 s.
     pub node_call: Duration,
     /// How far the wall clock may move against monotonic time before nothing is purged any more, until it is set right
@@ -69,6 +77,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             copies: 2,
+            least_copies: None,
             meta_copies: 0,
             meta_renew: 64 << 20,
             chunk_sizes: ChunkSizes::STANDARD,
@@ -85,6 +94,7 @@ impl Default for Config {
             rebalance_rate: 32 << 20,
             heartbeat: Duration::from_secs(1),
             liveness: LivenessBounds::default(),
+            flaps: FlapBounds::default(),
             node_call: Duration::from_secs(10),
             clock_tolerance: Duration::from_secs(10 * 60),
             #[cfg(feature = "seeded-bugs")]

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Duty, record};
 use crate::error::{CatalogError, operation_error};
-use crate::master::Master;
+use crate::master::{Master, know_nodes};
 
 /// Pause between two looks, and between two writes of the holder.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
@@ -189,5 +189,9 @@ pub(crate) async fn run(master: &Master) {
         }
         let mine = master.duties.are_mine(master.clock.monotonic());
         master.metrics.does_duties(mine);
+        // Another one may have been told to drain a node, or to remove it.
+        if let Err(error) = know_nodes(master).await {
+            tracing::warn!(target: "cairn", %error, "it is not known which nodes belong");
+        }
     }
 }

@@ -184,6 +184,31 @@ impl WireError for TenantNotEmpty {
     }
 }
 
+/// There is no such job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no job {0}")]
+pub(crate) struct JobNotFound(pub(crate) String);
+
+impl WireError for JobNotFound {
+    fn reason(&self) -> Reason {
+        Reason::JobNotFound
+    }
+}
+
+/// That cannot be done with the job, as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("job {job} {why}")]
+pub(crate) struct JobRefuses {
+    pub(crate) job: String,
+    pub(crate) why: &'static str,
+}
+
+impl WireError for JobRefuses {
+    fn reason(&self) -> Reason {
+        Reason::JobRefuses
+    }
+}
+
 /// The tenant of open mode stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("tenant: the tenant `default` cannot be deleted: everyone belongs to it in open mode")]
@@ -315,6 +340,22 @@ impl WireError for QuotaExceeded {
              uploads, and {wanted} more are wanted; {next}",
             self.scope
         )
+    }
+}
+
+/// A caller would do with fewer copies than the bucket must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "write: a quorum of {quorum}: at least {least} copies must be durable: ask for so many, or change least_copies"
+)]
+pub(crate) struct BelowLeast {
+    pub(crate) quorum: u32,
+    pub(crate) least: u32,
+}
+
+impl WireError for BelowLeast {
+    fn reason(&self) -> Reason {
+        Reason::InvalidField
     }
 }
 

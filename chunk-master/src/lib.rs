@@ -8,6 +8,7 @@
 //!   │        └─► catalog/  the records, one file each ─► cairn-kv
 //!   ├─► nodes/             registry in memory, placement, channels to nodes
 //! journal/             what is committed, on storage nodes as well; backup: all of it, read and restored
+//! jobs/                    what takes long, in steps that another master goes on with; a file per kind
 //! sweep/                   expires, purges, erases; plans in the catalog, then asks nodes
 //! repair/                  gives each chunk the copies it should have, where they should be: repair, drain, rebalance
 //! audit/                   whether all records agree with each other
@@ -31,6 +32,7 @@ mod config;
 mod duties;
 mod error;
 mod fsck;
+mod jobs;
 mod journal;
 mod master;
 mod metrics;
@@ -121,11 +123,12 @@ impl fmt::Debug for ChunkMaster {
 pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
     let Seams { clock, entropy, spawner, dialer } = seams;
     let master = Master {
-        nodes: nodes::Registry::new(clock.clone(), config.liveness),
+        nodes: nodes::Registry::new(clock.clone(), &config),
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
         sweeper: sweep::Sweeper::new(),
         census: census::Round::default(),
         repairer: repair::Repairer::default(),
+        jobs: jobs::Jobs::new(kv.clone()),
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
         freed: watch::Sender::new(0),
@@ -198,6 +201,8 @@ impl ChunkMaster {
         self.spawner.spawn(async move { sweep::run(&sweeping).await });
         let repairing = Arc::clone(&self.master);
         self.spawner.spawn(async move { repair::run(&repairing).await });
+        let working = Arc::clone(&self.master);
+        self.spawner.spawn(async move { jobs::run(&working).await });
         let watching = Arc::clone(&self.master);
         self.spawner.spawn(async move { watch_liveness(&watching).await });
         Ok(())
@@ -215,16 +220,8 @@ impl ChunkMaster {
         let catalog = master::found_catalog(&master.kv, drawn, master.time.wall_ms()).await;
         let catalog = catalog.map_err(MasterError::new("read or make the catalog"))?;
         master.catalog.get_or_init(|| catalog);
-        let mut after = None;
-        loop {
-            let nodes = master::load_nodes(&master.kv, after).await;
-            let nodes = nodes.map_err(MasterError::new("read the nodes"))?;
-            match nodes.last() {
-                Some((last, _)) => after = Some(*last),
-                None => break,
-            }
-            master.nodes.load(nodes);
-        }
+        let nodes = master::know_nodes(master).await;
+        nodes.map_err(MasterError::new("read the nodes"))?;
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -263,11 +260,12 @@ impl ChunkMaster {
         repaired.map_err(MasterError::new("look for chunks that are to be moved"))
     }
 
-    /// Runs one bounded pass of the sweep, as the loop does.
+    /// Lets the deletions of buckets get on, and runs one bounded pass of the sweep, as the loops do.
     ///
     /// # Errors
     /// [`MasterError`] when the store fails; what was done stays done.
     pub async fn pass(&self) -> Result<SweepReport, MasterError> {
+        jobs::delete_buckets(&self.master).await;
         let pass = sweep::pass(&self.master, sweep::Effort::Bounded).await;
         pass.map_err(MasterError::new("sweep"))
     }

@@ -20,6 +20,7 @@ use crate::census::Round;
 use crate::config::{Config, SeededBug, millis};
 use crate::duties::Duties;
 use crate::error::{CatalogError, operation_error};
+use crate::jobs::Jobs;
 use crate::journal::MetaJournal;
 use crate::metrics::Metrics;
 use crate::nodes::{Peers, Registry};
@@ -48,6 +49,7 @@ pub(crate) struct Master {
     pub(crate) sweeper: Sweeper,
     pub(crate) census: Round,
     pub(crate) repairer: Repairer,
+    pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
     /// Bumped after each transaction that gives quota back, for those who wait for it.
     pub(crate) freed: watch::Sender<u64>,
@@ -96,8 +98,8 @@ impl Master {
 
     /// What counts where a bucket says nothing.
     pub(crate) fn defaults(&self) -> ClusterDefaults {
-        let Config { copies, condemn_for, .. } = self.config;
-        ClusterDefaults { copies, retention_ms: millis(condemn_for) }
+        let Config { copies, least_copies, condemn_for, .. } = self.config;
+        ClusterDefaults { copies, least_copies, retention_ms: millis(condemn_for) }
     }
 
     /// Now, for what is condemned.
@@ -107,6 +109,11 @@ impl Master {
             defaults: self.defaults(),
             least_ms: millis(self.config.least_wait()),
         }
+    }
+
+    /// Whether a node keeps the journal of the metadata.
+    pub(crate) fn keeps_journal(&self, node: NodeId) -> bool {
+        self.journal.get().is_some_and(|journal| journal.keepers().contains_key(&node))
     }
 
     /// Wakes those who wait for quota.
@@ -158,6 +165,17 @@ pub(crate) async fn load_nodes(
         Ok(record::scan(view, &range, NODES_PER_VIEW)?)
     })
     .await
+}
+
+/// Takes all nodes from the catalog into the registry.
+pub(crate) async fn know_nodes(master: &Master) -> Result<(), ViewError<LoadError>> {
+    let mut after = None;
+    loop {
+        let nodes = load_nodes(&master.kv, after).await?;
+        let Some((last, _)) = nodes.last() else { return Ok(()) };
+        after = Some(*last);
+        master.nodes.load(nodes);
+    }
 }
 
 /// The nodes that the catalog in `kv` knows.

@@ -1,9 +1,11 @@
 //! What operators watch.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use cairn_core::doubt::Doubt;
 use cairn_core::liveness::NodeState;
 use cairn_kv::{Durability, Kv};
 use prometheus_client::collector::Collector;
@@ -14,6 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::catalog::JobState;
 use crate::census::Census;
 use crate::journal::MetaJournal;
 use crate::nodes::Directory;
@@ -27,6 +30,13 @@ const SECONDS: [f64; 14] =
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kept {
     durability: &'static str,
+}
+
+/// Which jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    kind: &'static str,
+    state: &'static str,
 }
 
 /// How a pass of the sweep ended.
@@ -55,6 +65,7 @@ pub(crate) struct Metrics {
     pages: Counter,
     page_records: Counter,
     nodes: Family<Vec<(String, String)>, Gauge>,
+    doubted: Family<Vec<(String, String)>, Gauge>,
     transactions: Family<Kept, Histogram, fn() -> Histogram>,
     passes: Family<Ended, Counter>,
     last_pass: Gauge<f64, AtomicU64>,
@@ -62,6 +73,7 @@ pub(crate) struct Metrics {
     purges_stopped: Gauge,
     room: Gauge<f64, AtomicU64>,
     duties: Gauge,
+    jobs: Family<JobLabels, Gauge>,
     census: CensusGauges,
     repairs: RepairNumbers,
 }
@@ -112,6 +124,7 @@ impl Default for Metrics {
             pages: Counter::default(),
             page_records: Counter::default(),
             nodes: Family::default(),
+            doubted: Family::default(),
             transactions: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             passes: Family::default(),
             last_pass: Gauge::default(),
@@ -119,6 +132,7 @@ impl Default for Metrics {
             purges_stopped: Gauge::default(),
             room: Gauge::default(),
             duties: Gauge::default(),
+            jobs: Family::default(),
             census: CensusGauges::default(),
             repairs: RepairNumbers::default(),
         }
@@ -157,6 +171,8 @@ impl Metrics {
         let help = "Blobs that wait for a node to be erased from";
         registry.register("blobs_waiting", help, self.waiting.clone());
         registry.register("nodes", "Nodes by state", self.nodes.clone());
+        let help = "Nodes that are suspect though they are heard, by reason";
+        registry.register("nodes_doubted", help, self.doubted.clone());
         let help = "Time from a transaction's call to its outcome, the wait for its group included";
         let seconds = self.transactions.clone();
         registry.register_with_unit("transaction_duration", help, Unit::Seconds, seconds);
@@ -173,6 +189,8 @@ impl Metrics {
         registry.register("room_free_ratio", help, self.room.clone());
         let help = "Whether this master does what is done once for all: 1 on one of them";
         registry.register("duties", help, self.duties.clone());
+        let help = "Jobs by kind and state, as the master with the duties saw them last";
+        registry.register("jobs", help, self.jobs.clone());
         self.census.register(registry);
         self.repairs.register(registry);
     }
@@ -259,8 +277,26 @@ impl Metrics {
         self.purged_early.inc_by(report.versions_purged_early);
         self.erased.inc_by(report.blobs_erased);
         self.orphans.inc_by(report.orphans_deleted);
-        self.buckets.inc_by(report.buckets_removed);
         self.waiting.set(i64::try_from(report.blobs_waiting).unwrap_or(i64::MAX));
+    }
+
+    /// A bucket is gone with its contents.
+    pub(crate) fn bucket_removed(&self) {
+        self.buckets.inc();
+    }
+
+    /// Shows how many jobs of each kind are in each state.
+    pub(crate) fn show_jobs(&self, counts: &BTreeMap<(&'static str, JobState), u64>) {
+        self.jobs.clear();
+        for ((kind, state), count) in counts {
+            let labels = JobLabels { kind, state: state.name() };
+            self.jobs.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Copies that this master has made anew, and their bytes.
+    pub(crate) fn repaired_so_far(&self) -> (u64, u64) {
+        (self.repairs.copies.get(), self.repairs.bytes.get())
     }
 
     /// Shows how many nodes are in each state.
@@ -269,6 +305,12 @@ impl Metrics {
             let count = directory.values().filter(|view| view.state == state).count();
             let label = vec![("state".to_owned(), format!("{state:?}").to_lowercase())];
             let gauge = self.nodes.get_or_create(&label);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for doubt in [Doubt::Unsteady, Doubt::Unreached] {
+            let count = directory.values().filter(|view| view.doubt == Some(doubt)).count();
+            let label = vec![("doubt".to_owned(), format!("{doubt:?}").to_lowercase())];
+            let gauge = self.doubted.get_or_create(&label);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

@@ -1,9 +1,5 @@
 //! Wire types become domain types here, and nowhere deeper. Each reader names the field that does not fit.
 
-use cairn_core::bucket::{
-    BucketInfo, BucketPolicy, BucketSettings, BucketState, DurabilityLevel, EffectivePolicy,
-    Setting,
-};
 use cairn_core::chunking::{ChunkSizes, Chunking, Parts};
 use cairn_core::copies::{
     ChunkLocation, ChunkPlacement, ChunkReceipt, ChunkWant, CopyFinding, CopyReceipt, CopyReport,
@@ -14,11 +10,18 @@ use cairn_core::ids::{BlobId, CatalogId, ChunkId, DiskIncarnation, NodeId, Uploa
 use cairn_core::lengths::{ChunkLengths, ChunkRun};
 use cairn_core::liveness::NodeState;
 use cairn_core::names::{BucketName, ObjectKey, Principal, TenantId, UserId};
-use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, VersionId, WriteCondition};
-use cairn_core::quota::{Amount, Limits, ScopeKind};
+use cairn_core::object::{
+    AskedDurability, Durability, ObjectInfo, ObjectMeta, VersionId, WriteCondition,
+};
 use uuid::Uuid;
 
 use crate::v1;
+
+mod buckets;
+mod calls;
+
+pub use buckets::{bucket_settings, scope_kind, setting_names, strategy};
+pub use calls::{NodeCalls, gateway_id};
 
 /// A field of a message does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -496,17 +499,35 @@ impl From<WriteCondition> for v1::WriteCondition {
     }
 }
 
+impl From<AskedDurability> for v1::AskedDurability {
+    fn from(asked: AskedDurability) -> Self {
+        let AskedDurability { copies, zones } = asked;
+        Self { copies: copies.unwrap_or(0), zones: zones.unwrap_or(0) }
+    }
+}
+
+/// Reads what an acknowledgement is to mean at least; absent, or 0, is what the bucket asks for.
+///
+/// # Errors
+/// [`InvalidField`] for numbers that nobody can have.
+pub fn asked_durability(asked: Option<v1::AskedDurability>) -> Read<AskedDurability> {
+    let v1::AskedDurability { copies, zones } = asked.unwrap_or_default();
+    let some = |number: u32| Some(number).filter(|number| *number > 0);
+    AskedDurability::new(some(copies), some(zones))
+        .map_err(|error| InvalidField::new("durability", error.to_string()))
+}
+
 impl From<v1::DurabilityReceipt> for Durability {
     fn from(receipt: v1::DurabilityReceipt) -> Self {
-        let v1::DurabilityReceipt { copies, hosts, zones, meta } = receipt;
-        Self { copies, hosts, zones, meta }
+        let v1::DurabilityReceipt { copies, hosts, zones, meta, wanted } = receipt;
+        Self { copies, hosts, zones, meta, wanted }
     }
 }
 
 impl From<Durability> for v1::DurabilityReceipt {
     fn from(durability: Durability) -> Self {
-        let Durability { copies, hosts, zones, meta } = durability;
-        Self { copies, hosts, zones, meta }
+        let Durability { copies, hosts, zones, meta, wanted } = durability;
+        Self { copies, hosts, zones, meta, wanted }
     }
 }
 
@@ -536,178 +557,5 @@ pub fn node_state(state: v1::NodeState) -> Read<NodeState> {
         v1::NodeState::Draining => Ok(NodeState::Draining),
         v1::NodeState::Removed => Ok(NodeState::Removed),
         v1::NodeState::Unspecified => Err(InvalidField::new("state", "missing")),
-    }
-}
-
-impl From<ScopeKind> for v1::ScopeKind {
-    fn from(kind: ScopeKind) -> Self {
-        match kind {
-            ScopeKind::Tenant => Self::Tenant,
-            ScopeKind::User => Self::User,
-            ScopeKind::Bucket => Self::Bucket,
-        }
-    }
-}
-
-/// Reads the kind of an account.
-///
-/// # Errors
-/// [`InvalidField`] when it is not said.
-pub fn scope_kind(kind: v1::ScopeKind) -> Read<ScopeKind> {
-    match kind {
-        v1::ScopeKind::Tenant => Ok(ScopeKind::Tenant),
-        v1::ScopeKind::User => Ok(ScopeKind::User),
-        v1::ScopeKind::Bucket => Ok(ScopeKind::Bucket),
-        v1::ScopeKind::Unspecified => Err(InvalidField::new("scope.kind", "missing")),
-    }
-}
-
-impl From<v1::Limits> for Limits {
-    fn from(limits: v1::Limits) -> Self {
-        let v1::Limits { bytes, objects } = limits;
-        Self { bytes, objects }
-    }
-}
-
-impl From<Limits> for v1::Limits {
-    fn from(limits: Limits) -> Self {
-        let Limits { bytes, objects } = limits;
-        Self { bytes, objects }
-    }
-}
-
-impl From<DurabilityLevel> for v1::DurabilityLevel {
-    fn from(level: DurabilityLevel) -> Self {
-        match level {
-            DurabilityLevel::Synced => Self::Synced,
-        }
-    }
-}
-
-impl From<BucketSettings> for v1::BucketSettings {
-    fn from(settings: BucketSettings) -> Self {
-        let BucketSettings { policy, limits } = settings;
-        let durability = policy.durability.map(v1::DurabilityLevel::from);
-        Self {
-            copies: policy.copies,
-            zones: policy.zones,
-            least_copies: policy.least_copies,
-            durability: durability.unwrap_or_default().into(),
-            sha256: policy.sha256,
-            retention_seconds: policy.retention_seconds,
-            quota_bytes: limits.bytes,
-            quota_objects: limits.objects,
-        }
-    }
-}
-
-/// Reads the settings of a bucket; absent is the cluster's default of all.
-///
-/// # Errors
-/// [`InvalidField`] when the durability is none. The other rules need the cluster's defaults and are the master's.
-pub fn bucket_settings(settings: Option<v1::BucketSettings>) -> Read<BucketSettings> {
-    let settings = settings.unwrap_or_default();
-    let durability = match v1::DurabilityLevel::try_from(settings.durability) {
-        Ok(v1::DurabilityLevel::Unspecified) => None,
-        Ok(v1::DurabilityLevel::Synced) => Some(DurabilityLevel::Synced),
-        Err(_) => return Err(InvalidField::new("durability", "use SYNCED, or leave it out")),
-    };
-    let policy = BucketPolicy {
-        copies: settings.copies,
-        zones: settings.zones,
-        least_copies: settings.least_copies,
-        durability,
-        sha256: settings.sha256,
-        retention_seconds: settings.retention_seconds,
-    };
-    let limits = Limits { bytes: settings.quota_bytes, objects: settings.quota_objects };
-    Ok(BucketSettings { policy, limits })
-}
-
-/// Reads which settings are changed.
-///
-/// # Errors
-/// [`InvalidField`] with the names that there are.
-pub fn setting_names(fields: &[String]) -> Read<std::collections::BTreeSet<Setting>> {
-    let read = |name: &String| {
-        let names = || Setting::ALL.map(Setting::name).join(", ");
-        let known = Setting::of_name(name);
-        known.ok_or_else(|| InvalidField::new("fields", format!("{name:?}: use {}", names())))
-    };
-    at_most("fields", Setting::ALL.len(), fields.to_vec())?.iter().map(read).collect()
-}
-
-/// A policy that leaves nothing open.
-fn closed(effective: &EffectivePolicy) -> BucketPolicy {
-    BucketPolicy {
-        copies: Some(effective.copies),
-        zones: Some(effective.zones),
-        least_copies: Some(effective.least_copies),
-        durability: Some(effective.durability),
-        sha256: Some(effective.sha256),
-        retention_seconds: Some(effective.retention_ms / 1000),
-    }
-}
-
-/// Reads a policy that leaves nothing open.
-fn effective(policy: &BucketPolicy) -> Read<EffectivePolicy> {
-    let field = "effective";
-    let retention_seconds = required(field, policy.retention_seconds)?;
-    Ok(EffectivePolicy {
-        copies: required(field, policy.copies)?,
-        zones: required(field, policy.zones)?,
-        least_copies: required(field, policy.least_copies)?,
-        durability: required(field, policy.durability)?,
-        sha256: required(field, policy.sha256)?,
-        retention_ms: retention_seconds.saturating_mul(1000),
-    })
-}
-
-impl From<&BucketInfo> for v1::BucketInfo {
-    fn from(info: &BucketInfo) -> Self {
-        let state = match info.state {
-            BucketState::Live => v1::BucketState::Live,
-            BucketState::Deleting => v1::BucketState::Deleting,
-        };
-        let limits = info.settings.limits;
-        Self {
-            name: info.name.to_string(),
-            state: state.into(),
-            created_ms: info.created_ms,
-            settings: Some(info.settings.into()),
-            effective: Some(BucketSettings { policy: closed(&info.effective), limits }.into()),
-            usage: Some(v1::BucketUsage {
-                used_bytes: info.used.bytes,
-                used_objects: info.used.objects,
-                reserved_bytes: info.reserved.bytes,
-                reserved_objects: info.reserved.objects,
-                condemned_bytes: info.condemned.bytes,
-                condemned_objects: info.condemned.objects,
-            }),
-        }
-    }
-}
-
-impl TryFrom<v1::BucketInfo> for BucketInfo {
-    type Error = InvalidField;
-
-    fn try_from(info: v1::BucketInfo) -> Read<Self> {
-        let usage = info.usage.unwrap_or_default();
-        let amount = |bytes, objects| Amount { bytes, objects };
-        let state = match info.state() {
-            v1::BucketState::Live => BucketState::Live,
-            v1::BucketState::Deleting => BucketState::Deleting,
-            v1::BucketState::Unspecified => return Err(InvalidField::new("state", "missing")),
-        };
-        Ok(Self {
-            name: bucket(&info.name)?,
-            state,
-            created_ms: info.created_ms,
-            settings: bucket_settings(info.settings)?,
-            effective: effective(&bucket_settings(info.effective)?.policy)?,
-            used: amount(usage.used_bytes, usage.used_objects),
-            reserved: amount(usage.reserved_bytes, usage.reserved_objects),
-            condemned: amount(usage.condemned_bytes, usage.condemned_objects),
-        })
     }
 }

@@ -44,6 +44,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::UploadNotFound
         | Reason::ChunkNotFound
         | Reason::TenantNotFound
+        | Reason::JobNotFound
         | Reason::NodeUnknown => Code::NotFound,
         Reason::ObjectExists
         | Reason::BucketExists
@@ -59,6 +60,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TenantNotEmpty
         | Reason::NodeRemoved
         | Reason::NodeNeeded
+        | Reason::JobRefuses
         | Reason::ChunkErased => Code::FailedPrecondition,
         Reason::QuotaExceeded | Reason::NodeFull => Code::ResourceExhausted,
         Reason::TooFewNodes
@@ -98,6 +100,8 @@ pub fn next_step(reason: Reason) -> &'static str {
         Reason::TenantNotFound => "For operators: create the tenant.",
         Reason::TenantExists => "For operators: choose another name, or use the tenant as it is.",
         Reason::TenantNotEmpty => "For operators: delete the tenant's buckets.",
+        Reason::JobNotFound => "For operators: list the jobs.",
+        Reason::JobRefuses => "For operators: list the jobs to see how it is with it.",
         Reason::ObjectNotFound => "List the bucket to see its names.",
         Reason::ObjectExists => "Choose another name, or replace the file.",
         Reason::PreconditionFailed => "Read the file again, then decide anew.",

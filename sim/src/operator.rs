@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_core::ids::{BlobId, ChunkId, NodeId};
 use cairn_proto::v1::admin_client::AdminClient;
 use cairn_proto::v1::chunks_client::ChunksClient;
@@ -72,6 +73,31 @@ impl Operator {
     pub(crate) async fn nodes(&self) -> Result<Vec<v1::NodeInfo>, NoAnswer> {
         let request = bounded(v1::ListNodesRequest {});
         Ok(ask("ListNodes", self.admin.clone().list_nodes(request)).await?.nodes)
+    }
+
+    /// Has a node emptied.
+    pub(crate) async fn drain(&self, node_id: &Bytes) -> Result<(), NoAnswer> {
+        let request = bounded(v1::DrainNodeRequest { node_id: node_id.clone() });
+        ask("DrainNode", self.admin.clone().drain_node(request)).await.map(drop)
+    }
+
+    /// Lets a node back.
+    pub(crate) async fn undrain(&self, node_id: &Bytes) -> Result<(), NoAnswer> {
+        let request = bounded(v1::UndrainNodeRequest { node_id: node_id.clone() });
+        ask("UndrainNode", self.admin.clone().undrain_node(request)).await.map(drop)
+    }
+
+    /// Whether nothing is left on a node that is drained.
+    pub(crate) async fn is_empty(&self, node_id: &Bytes) -> Result<bool, NoAnswer> {
+        let request = bounded(v1::GetNodeLeftRequest { node_id: node_id.clone() });
+        let left = ask("GetNodeLeft", self.admin.clone().get_node_left(request)).await?.left;
+        Ok(left.is_some_and(|left| left.safe_to_remove))
+    }
+
+    /// Removes a node that is drained.
+    pub(crate) async fn remove(&self, node_id: &Bytes) -> Result<(), NoAnswer> {
+        let request = bounded(v1::RemoveNodeRequest { node_id: node_id.clone() });
+        ask("RemoveNode", self.admin.clone().remove_node(request)).await.map(drop)
     }
 
     pub(crate) async fn uploads(&self) -> Result<Vec<v1::OpenUpload>, NoAnswer> {
@@ -188,7 +214,7 @@ impl Operator {
 
 /// Reads what the catalog says of a chunk.
 pub(crate) fn named(chunk: v1::ChunkCopies) -> Result<(ChunkId, Named), NoAnswer> {
-    let nodes = |ids: &[bytes::Bytes]| -> Result<Vec<NodeId>, NoAnswer> {
+    let nodes = |ids: &[Bytes]| -> Result<Vec<NodeId>, NoAnswer> {
         ids.iter().map(|id| convert::node_id(id).map_err(no_answer("ListChunks"))).collect()
     };
     let (good, bad) = (nodes(&chunk.good)?, nodes(&chunk.bad)?);

@@ -53,6 +53,7 @@ impl Scenario {
         "buffered transactions lost",
         "cut from gateway",
         "deaf",
+        "disk lost",
         "file torn",
         "isolated",
         "killed",
@@ -173,6 +174,12 @@ impl Play {
             violations
                 .extend(Box::pin(acts::the_master_dies_after_its_word(self, &operator)).await);
         }
+        if self.one_in(2) {
+            violations.extend(Box::pin(acts::a_node_is_lost_with_its_disk(self, &operator)).await);
+        }
+        if self.one_in(2) {
+            violations.extend(Box::pin(acts::a_node_is_emptied(self, &operator)).await);
+        }
         if !self.sweep_until_quiet(&operator).await {
             violations.push("the sweep does not come to an end".to_owned());
         }
@@ -199,6 +206,13 @@ impl Play {
 
     fn millis(&self, most: u64) -> Duration {
         Duration::from_millis(self.chance.below(most))
+    }
+
+    /// One of the storage nodes' hosts.
+    pub(crate) fn some_node(&self) -> String {
+        let mut nodes = self.control.nodes();
+        let at = usize::try_from(self.chance.below(nodes.len() as u64)).unwrap_or(0);
+        nodes.swap_remove(at)
     }
 
     fn one_in(&self, n: u64) -> bool {

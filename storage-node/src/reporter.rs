@@ -110,7 +110,10 @@ impl Reports {
         let report = |chunk: &ChunkId| CopyReport { chunk: *chunk, node, finding }.into();
         let reports: Vec<_> = damaged.iter().map(report).collect();
         for master in &self.masters {
-            let mut request = Request::new(ReportCopiesRequest { reports: reports.clone() });
+            let mut request = Request::new(ReportCopiesRequest {
+                reports: reports.clone(),
+                ..ReportCopiesRequest::default()
+            });
             request.set_timeout(self.bound);
             let mut master = master.clone();
             match bounded(&self.clock, self.bound, master.report_copies(request)).await {

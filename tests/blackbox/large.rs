@@ -37,6 +37,12 @@ async fn big_files_of_ten_gibibytes() {
     round_trip(up.edge.http(), "/v1/files/stream", content, false).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "5 pairs of 1,000 reads: cargo xtask show hedging"]
+async fn hedging_past_a_node_that_answers_half_a_second_late() {
+    crate::hedging::measure(5, 1000).await;
+}
+
 #[tokio::test]
 #[ignore = "100 uploads: cargo xtask show cuts"]
 async fn cuts_of_a_hundred_uploads() {

@@ -3,7 +3,7 @@
 //! ```text
 //! harness   processes, clients, reproducible content, what the catalog and the nodes hold
 //! themes    files · buckets · table · races · gateways · quota · cuts · faults · wrong_input · mutations ·
-//!           placement · start_up · tiers ·
+//!           placement · start_up · strategies · hedging · tiers ·
 //!           postgres · python · openapi · operations
 //! large     gigabytes and hundreds of faults, on request: `cargo xtask show`
 //! ```
@@ -20,6 +20,7 @@ mod faults;
 mod files;
 mod gateways;
 mod harness;
+mod hedging;
 mod large;
 mod masters;
 mod mutations;
@@ -31,6 +32,7 @@ mod python;
 mod quota;
 mod races;
 mod start_up;
+mod strategies;
 mod table;
 mod tiers;
 mod wrong_input;

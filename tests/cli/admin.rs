@@ -1,6 +1,6 @@
 //! What operators see and set; health; what shells and `man` read.
 
-use crate::harness::{Up, cairn, run};
+use crate::harness::{Up, cairn, eventually, run};
 
 #[test]
 fn nodes_and_usage_are_told() {
@@ -29,6 +29,36 @@ fn nodes_and_usage_are_told() {
     assert_eq!(up.run(&["admin", "short", "--json"]).done().stdout, "");
     assert!(up.run(&["admin", "uploads"]).done().stdout.starts_with("UPLOAD"));
     assert!(up.run(&["admin", "short"]).done().stdout.starts_with("BLOB"));
+}
+
+#[test]
+fn the_deletion_of_a_bucket_is_a_job_that_is_paused_resumed_and_done() {
+    const PHOTOS: &str = "delete-bucket/default/photos";
+    let up = Up::start();
+    up.run(&["bucket", "create", "photos"]).done();
+    run(up.command(&["put", "-q", "-", "a", "--bucket", "photos"]), b"12345").done();
+    up.run(&["bucket", "rm", "photos", "--contents"]).done();
+    let paused = up.run(&["admin", "jobs", "pause", PHOTOS]).done().stdout;
+    assert_eq!(paused, "delete-bucket/default/photos is paused\n");
+    let listed = up.run(&["admin", "jobs"]).done().stdout;
+    assert!(listed.starts_with("JOB ") && listed.contains("repair  "), "{listed}");
+    let jobs = up.run(&["admin", "jobs", "list", "--json"]).done().json();
+    let states: Vec<_> = jobs.iter().map(|job| (&job["job"], &job["state"])).collect();
+    let (repair, photos) = ("repair".into(), PHOTOS.into());
+    assert_eq!(states, [(&repair, &"running".into()), (&photos, &"paused".into())]);
+    up.run(&["admin", "jobs", "cancel", PHOTOS]).refused(4, "cannot be cancelled");
+    up.run(&["admin", "jobs", "pause", "delete-bucket/default/absent"]).refused(3, "no job");
+    up.run(&["admin", "jobs", "pause", "photos"]).refused(2, "no name of a job");
+    up.run(&["bucket", "show", "photos"]).done();
+
+    let resumed = up.run(&["admin", "jobs", "resume", PHOTOS, "--json"]).done().json();
+    assert_eq!(resumed[0]["state"], "running");
+    let done = eventually("the job is done", || {
+        let mut jobs = up.run(&["admin", "jobs", "--json"]).done().json();
+        jobs.pop().filter(|job| job["state"] == "done")
+    });
+    assert_eq!((&done["job"], &done["left"]), (&photos, &0.into()));
+    up.run(&["bucket", "show", "photos"]).refused(3, "no bucket photos");
 }
 
 #[test]

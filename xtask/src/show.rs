@@ -22,6 +22,11 @@ const SHOWS: &[Show] = &[
         run: || large("cuts"),
     },
     Show {
+        name: "hedging",
+        about: "99th percentile of reads with one of six nodes half a second late, against all healthy",
+        run: || large("hedging"),
+    },
+    Show {
         name: "kills",
         about: "nodes and whole clusters killed in many rounds",
         run: || large("kills"),

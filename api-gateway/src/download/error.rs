@@ -22,6 +22,9 @@ pub enum DownloadError {
     /// Too much is in flight.
     #[error("{0}: try again")]
     Budget(#[from] BudgetExhausted),
+    /// Too many wait.
+    #[error("too many reads wait for uploads: try again")]
+    Waiting,
     /// The client takes nothing.
     #[error("the client took no byte for {0:?}")]
     ClientIdle(Duration),
@@ -41,7 +44,7 @@ impl WireError for DownloadError {
         match self {
             Self::Master(error) => error.reason,
             Self::Chunk(_) => Reason::Unreachable,
-            Self::Budget(_) => Reason::Busy,
+            Self::Budget(_) | Self::Waiting => Reason::Busy,
             Self::ClientIdle(_) => Reason::BodyMismatch,
             Self::Answer(_) | Self::Gap { .. } | Self::Internal(_) => Reason::Unspecified,
         }

@@ -45,6 +45,7 @@ pub(super) async fn locate(
         chunks: convert::each(answer.chunks)?,
         next_offset: answer.next_offset,
         lease: Duration::from_millis(answer.lease_ms),
+        read: convert::strategy("read", &answer.read)?,
     })
 }
 

@@ -11,14 +11,17 @@ mod error;
 mod lease;
 mod locate;
 mod stream;
+mod wait;
 
 use std::time::Duration;
 
 use cairn_core::copies::ChunkLocation;
 use cairn_core::object::ObjectInfo;
+use cairn_core::strategy::ReadStrategy;
 
 pub use error::DownloadError;
 pub use stream::{Downloads, Opened};
+pub use wait::{InvalidWait, MAX_WAIT_SECONDS, Wait};
 
 /// A version, and the first page of where it lies.
 #[derive(Debug, Clone)]
@@ -29,4 +32,6 @@ pub struct Located {
     next_offset: Option<u64>,
     /// How long the version is safe from a purge without another question.
     lease: Duration,
+    /// How the bucket wants copies to be read.
+    read: Option<ReadStrategy>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_core::copies::{ChunkLocation, CopyReport};
@@ -9,14 +10,16 @@ use cairn_core::ids::NodeId;
 use cairn_core::names::{BucketName, ObjectKey};
 use cairn_core::object::ObjectInfo;
 use cairn_core::range::ByteRange;
+use cairn_core::strategy::ReadStrategy;
 use cairn_proto::WireError;
-use cairn_replicas::{Fetch, Run, fetch};
+use cairn_replicas::{Fetch, Pace, Run, fetch};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::lease::Lease;
 use super::locate::{What, locate, stat};
+use super::wait::{MAX_WAITING, Wait, pending, until_over};
 use super::{DownloadError, Located};
 use crate::budget::{Budget, Share};
 use crate::config::DownloadConfig;
@@ -37,6 +40,9 @@ struct Shared {
     nodes: Nodes,
     reports: Reports,
     budget: Budget,
+    pace: Pace,
+    /// Reads that may wait for uploads.
+    waiting: Semaphore,
     seams: Seams,
 }
 
@@ -52,8 +58,8 @@ impl std::fmt::Debug for Downloads {
 
 /// A body whose first bytes have been read.
 pub struct Opened {
-    /// The node that served the first byte; nothing for an empty range.
-    pub served_by: Option<NodeId>,
+    /// The node that served the first bytes, and the time until they were there and proven; nothing for an empty range.
+    pub served_by: Option<(NodeId, Duration)>,
     /// All bytes of the range, in order.
     pub body: BoxStream<'static, Result<Bytes, DownloadError>>,
 }
@@ -74,7 +80,12 @@ impl Downloads {
     ) -> Self {
         let budget =
             Budget::new(config.budget_bytes, seams.clock.clone(), seams.metrics.download_budget());
-        Self(Arc::new(Shared { config, master, nodes, reports, budget, seams }))
+        let Seams { clock, entropy, metrics, .. } = &seams;
+        let metrics = metrics.clone();
+        let count = move |event| metrics.read_event(event);
+        let pace = Pace::new(config.pace, clock.clone(), entropy.clone(), count);
+        let waiting = Semaphore::new(MAX_WAITING);
+        Self(Arc::new(Shared { config, master, nodes, reports, budget, pace, waiting, seams }))
     }
 
     /// What is known of a file.
@@ -90,21 +101,30 @@ impl Downloads {
         stat(&self.0.master, context, bucket, key).await
     }
 
-    /// What is known of a file, and where it begins.
+    /// What is known of a file, and where it begins. With `wait`, first for the end of an upload that is open.
     ///
     /// # Errors
-    /// As [`Self::stat`].
+    /// As [`Self::stat`]; [`DownloadError::Waiting`] when too many wait.
     pub async fn locate(
         &self,
         context: &CallContext,
         bucket: &BucketName,
         key: &ObjectKey,
+        wait: Option<Wait>,
     ) -> Result<Located, DownloadError> {
-        let what = What { bucket, key, version: None };
-        locate(&self.0.master, context, what, ByteRange::whole(0)).await
+        let Shared { master, seams, waiting, .. } = &*self.0;
+        let locate = || {
+            let what = What { bucket, key, version: None };
+            locate(master, context, what, ByteRange::whole(0))
+        };
+        let Some(wait) = wait else { return locate().await };
+        let _waiting = waiting.try_acquire().map_err(|_| DownloadError::Waiting)?;
+        let pending = || pending(master, context, bucket, key);
+        until_over(wait, (&seams.clock, &seams.entropy), pending, locate).await
     }
 
-    /// Opens a range of a located version and waits for its first bytes.
+    /// Opens a range of a located version and waits for its first bytes. Without a `strategy` copies are read as the bucket
+    /// says.
     ///
     /// # Errors
     /// [`DownloadError`] when the first bytes cannot be read.
@@ -113,8 +133,11 @@ impl Downloads {
         context: CallContext,
         located: Located,
         range: ByteRange,
+        strategy: Option<ReadStrategy>,
     ) -> Result<Opened, DownloadError> {
-        let mut reading = Reading::new(Arc::clone(&self.0), context, located, range);
+        let begun = self.0.seams.clock.monotonic();
+        let strategy = strategy.or(located.read).unwrap_or(self.0.config.strategy);
+        let mut reading = Reading::new(Arc::clone(&self.0), context, located, range, strategy);
         let first = match reading.next().await {
             Ok(first) => first,
             Err(error) => {
@@ -122,7 +145,8 @@ impl Downloads {
                 return Err(error);
             }
         };
-        let served_by = first.as_ref().map(|run| run.node);
+        let took = self.0.seams.clock.monotonic().saturating_sub(begun);
+        let served_by = first.as_ref().map(|run| (run.node, took));
         let first = stream::iter(first.map(|run| Ok(run.bytes)));
         let rest = stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;
@@ -149,6 +173,7 @@ struct Reading {
     context: CallContext,
     object: ObjectInfo,
     range: ByteRange,
+    strategy: ReadStrategy,
     /// Located and not yet fetched.
     located: VecDeque<ChunkLocation>,
     /// Where the next page begins.
@@ -166,8 +191,14 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(shared: Arc<Shared>, context: CallContext, located: Located, range: ByteRange) -> Self {
-        let Located { object, chunks, next_offset, lease } = located;
+    fn new(
+        shared: Arc<Shared>,
+        context: CallContext,
+        located: Located,
+        range: ByteRange,
+        strategy: ReadStrategy,
+    ) -> Self {
+        let Located { object, chunks, next_offset, lease, .. } = located;
         let lease = Lease::keep(
             &shared.seams.spawner,
             shared.seams.clock.clone(),
@@ -182,6 +213,7 @@ impl Reading {
             context,
             object,
             range,
+            strategy,
             located: chunks.into(),
             next_page: next_offset,
             position: range.offset,
@@ -241,6 +273,8 @@ impl Reading {
                 location.length,
             );
             let bytes = within.length.min(FRAME_BYTES * (FRAMES_AHEAD as u64 + 1));
+            let bytes = bytes + self.raced(&location, within.length);
+            let bytes = bytes.min(self.shared.config.budget_bytes);
             let config = &self.shared.config;
             let share = match self.ahead.is_empty() {
                 true => self.shared.budget.take(bytes, config.budget_wait).await?,
@@ -275,15 +309,28 @@ impl Reading {
         Ok(self.located.pop_front().filter(holds))
     }
 
+    /// What the copies that lose a race may hold: a frame each.
+    fn raced(&self, location: &ChunkLocation, length: u64) -> u64 {
+        match self.strategy {
+            ReadStrategy::Race => {
+                length.min(FRAME_BYTES) * (location.places.len() as u64).saturating_sub(1)
+            }
+            // One that is hedged holds two frames for a moment, and seldom: the allowance sees to that.
+            ReadStrategy::Ordered | ReadStrategy::Hedged => 0,
+        }
+    }
+
     fn start(&self, location: ChunkLocation, range: ByteRange, share: Share) -> Ahead {
         let reports = self.shared.reports.clone();
+        self.shared.seams.metrics.fetched(self.strategy);
         let runs = fetch(Fetch {
             location,
             range,
+            strategy: self.strategy,
             replicas: Arc::new(self.shared.nodes.for_request(&self.context)),
             report: Arc::new(move |report: CopyReport| reports.push(report)),
             stall: self.shared.config.stall,
-            clock: self.shared.seams.clock.clone(),
+            pace: self.shared.pace.clone(),
             hashing: self.shared.seams.hashing.clone(),
         });
         let (sender, ahead) = mpsc::channel(FRAMES_AHEAD);

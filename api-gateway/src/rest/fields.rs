@@ -67,6 +67,48 @@ pub(super) const CAIRN_CHUNKING: Field = Field {
     shape: Shape::Pattern(r"^equal\([0-9]+\)$"),
 };
 
+// How copies are written and read.
+pub(super) const CAIRN_WRITE: Field = Field {
+    name: "Cairn-Write",
+    about: "How copies are written: `parallel` (the default), `parallel; fail_fast`, `parallel; quorum=N` or `sequential`. \
+            Else 400. Without it they are written as the bucket says.",
+    shape: Shape::Pattern("^(sequential|parallel(; ?(all|fail_fast|quorum=[1-8]))?)$"),
+};
+pub(super) const CAIRN_READ: Field = Field {
+    name: "Cairn-Read",
+    about: "How copies are read: `hedged` (the default), `ordered` or `race`. Else 400. Without it they are read as the \
+            bucket says.",
+    shape: Shape::OneOf(&["hedged", "ordered", "race"]),
+};
+pub(super) const CAIRN_WAIT: Field = Field {
+    name: "Cairn-Wait",
+    about: "Seconds, 1 to 60: while there is no file of this name and an upload of it is open, the answer waits for its \
+            end. With `; replaced` also when the file exists, for the uploads that are open now. Else 400.",
+    shape: Shape::Pattern("^[0-9]+(; ?replaced)?$"),
+};
+pub(super) const CAIRN_DURABILITY: Field = Field {
+    name: "Cairn-Durability",
+    about: "`copies=N; zones=M`, either or both: what the file must have at least when it is acknowledged, more than the \
+            bucket asks for included. Where that cannot be had, 503; where nobody can have it, 400.",
+    shape: Shape::Pattern("^(copies|zones)=[0-9]+(; ?(copies|zones)=[0-9]+)?$"),
+};
+/// With a stored file.
+pub(super) const WRITE_TIMING: Field = timing(
+    "The nodes that hold copies, at most 16: `node;desc=\"ID\";dur=MS`, the longest time from the last byte of a chunk to \
+     the node's receipt. Absent for an empty file.",
+);
+/// With a file that is read.
+pub(super) const READ_TIMING: Field = timing(
+    "The node that served the first bytes: `node;desc=\"ID\";dur=MS`, the time until they were there and proven. Absent \
+     when there are none.",
+);
+
+const fn timing(about: &'static str) -> Field {
+    const ONE: &str =
+        "^node;desc=\"[0-9a-f-]+\";dur=[0-9.]+(, node;desc=\"[0-9a-f-]+\";dur=[0-9.]+)*$";
+    Field { name: "Server-Timing", about, shape: Shape::Pattern(ONE) }
+}
+
 // What is known of a file.
 pub(super) const ETAG: Field = Field {
     name: "ETag",
@@ -92,9 +134,12 @@ pub(super) const CAIRN_CHUNKS: Field = Field {
 };
 pub(super) const RECEIPT: Field = Field {
     name: "Cairn-Receipt",
-    about: "What the acknowledgement means: the least number of fsynced copies of any chunk, nodes that hold \
-            copies, least number of zones of any chunk, copies of the metadata.",
-    shape: Shape::Pattern("^copies=[0-9]+; hosts=[0-9]+; zones=[0-9]+; meta=[0-9]+; synced$"),
+    about: "What the acknowledgement means: the least number of fsynced copies of any chunk, the copies wanted where that \
+            is more (the others are being made), nodes that hold copies, least number of zones of any chunk, copies of the \
+            metadata.",
+    shape: Shape::Pattern(
+        "^copies=[0-9]+; (wanted=[0-9]+; )?hosts=[0-9]+; zones=[0-9]+; meta=[0-9]+; synced$",
+    ),
 };
 pub(super) const ACCEPT_RANGES: Field =
     Field { name: "Accept-Ranges", about: "The unit of `Range`.", shape: Shape::OneOf(&["bytes"]) };

@@ -1,10 +1,14 @@
 //! GET and HEAD: the whole file, one range, or several as `multipart/byteranges`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use cairn_core::ids::NodeId;
 use cairn_core::object::ObjectInfo;
 use cairn_core::range::ByteRange;
+use cairn_core::strategy::ReadStrategy;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -15,8 +19,8 @@ use super::file::{content_type, headers as file_headers, validators};
 use super::operation::{Answer, Call, Content, Field, Operation};
 use super::problem::{Kind, Problem};
 use super::ranges::Ranges;
-use crate::download::{DownloadError, Located};
-use crate::files::Files;
+use super::strategies::{CAIRN_READ, CAIRN_WAIT, SERVER_TIMING, asked, server_timing};
+use crate::download::{DownloadError, Downloads, Located, Opened};
 use crate::master::CallContext;
 
 /// The node that served the first byte.
@@ -32,6 +36,8 @@ pub(super) const GET: Operation = Operation {
     headers: &[
         fields::RANGE,
         fields::IF_RANGE,
+        fields::CAIRN_READ,
+        fields::CAIRN_WAIT,
         fields::IF_MATCH,
         fields::IF_NONE_MATCH_READ,
         fields::IF_MODIFIED_SINCE,
@@ -106,6 +112,7 @@ pub(super) const HEAD: Operation = Operation {
 const OF_PARTS: &[Field] = &[
     fields::CONTENT_RANGE,
     fields::SERVED_BY,
+    fields::READ_TIMING,
     fields::ETAG,
     fields::LAST_MODIFIED,
     fields::REPR_DIGEST,
@@ -118,8 +125,8 @@ const OF_PARTS: &[Field] = &[
 ];
 /// What comes with a whole file: all but the range.
 const OF_FILE: &[Field] = OF_PARTS.split_at(1).1;
-/// What is told without its bytes: nor the node that served them.
-const OF_HEAD: &[Field] = OF_FILE.split_at(1).1;
+/// What is told without its bytes: nor the node that served them, and its time.
+const OF_HEAD: &[Field] = OF_FILE.split_at(2).1;
 
 const UNCHANGED: Answer = Answer {
     status: StatusCode::NOT_MODIFIED,
@@ -150,7 +157,8 @@ async fn head(call: Call) -> Result<Response, Problem> {
 async fn get(call: Call) -> Result<Response, Problem> {
     let Call { files, context, names, request } = call;
     let (place, headers) = (names.place()?, request.headers());
-    let located = files.downloads.locate(&context, &place.bucket, &place.key).await;
+    let (strategy, wait) = (asked(headers, &CAIRN_READ)?, asked(headers, &CAIRN_WAIT)?);
+    let located = files.downloads.locate(&context, &place.bucket, &place.key, wait).await;
     let located = located.map_err(|error| Problem::of(&error))?;
     let object = located.object.clone();
     if read_verdict(headers, &object)? == Verdict::NotModified {
@@ -158,16 +166,17 @@ async fn get(call: Call) -> Result<Response, Problem> {
     }
     let field = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let field = field.filter(|_| range_counts(headers, &object));
+    let read = Read { downloads: files.downloads, context, strategy };
     let answer = match Ranges::read(field, object.length) {
         Ranges::Malformed => {
             let rule = "no range: use bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH, commas between several";
             return Err(Problem::bad_request(rule));
         }
         Ranges::Unsatisfiable => return Err(Problem::range(object.length)),
-        Ranges::Whole => whole(&files, context, located).await,
+        Ranges::Whole => whole(&read, located).await,
         Ranges::Parts(parts) => match parts[..] {
-            [range] => single(&files, context, located, range).await,
-            _ => multiple(&files, context, located, parts).await,
+            [range] => single(&read, located, range).await,
+            _ => multiple(&read, located, parts).await,
         },
     };
     answer.map_err(|error| {
@@ -180,19 +189,28 @@ fn not_modified(object: &ObjectInfo) -> Response {
     (StatusCode::NOT_MODIFIED, validators(object)).into_response()
 }
 
-async fn whole(
-    files: &Files,
+/// Who reads, and how.
+#[derive(Clone)]
+struct Read {
+    downloads: Downloads,
     context: CallContext,
-    located: Located,
-) -> Result<Response, DownloadError> {
+    strategy: Option<ReadStrategy>,
+}
+
+impl Read {
+    async fn open(&self, located: Located, range: ByteRange) -> Result<Opened, DownloadError> {
+        self.downloads.open(self.context.clone(), located, range, self.strategy).await
+    }
+}
+
+async fn whole(read: &Read, located: Located) -> Result<Response, DownloadError> {
     let headers = file_headers(&located.object);
     let range = ByteRange::whole(located.object.length);
-    body(files, context, located, range, StatusCode::OK, headers).await
+    body(read, located, range, StatusCode::OK, headers).await
 }
 
 async fn single(
-    files: &Files,
-    context: CallContext,
+    read: &Read,
     located: Located,
     range: ByteRange,
 ) -> Result<Response, DownloadError> {
@@ -200,24 +218,30 @@ async fn single(
     if let Ok(value) = HeaderValue::from_str(&content_range(range, located.object.length)) {
         headers.insert(CONTENT_RANGE, value);
     }
-    body(files, context, located, range, StatusCode::PARTIAL_CONTENT, headers).await
+    body(read, located, range, StatusCode::PARTIAL_CONTENT, headers).await
 }
 
 async fn body(
-    files: &Files,
-    context: CallContext,
+    read: &Read,
     located: Located,
     range: ByteRange,
     status: StatusCode,
     mut headers: HeaderMap,
 ) -> Result<Response, DownloadError> {
     headers.insert(CONTENT_LENGTH, range.length.into());
-    let opened = files.downloads.open(context, located, range).await?;
-    let node = opened.served_by.map(|node| HeaderValue::from_str(&node.to_string()));
-    if let Some(Ok(node)) = node {
+    let opened = read.open(located, range).await?;
+    served_by(&mut headers, opened.served_by);
+    Ok((status, headers, Body::from_stream(opened.body)).into_response())
+}
+
+/// Tells of the node that served the first bytes.
+fn served_by(headers: &mut HeaderMap, served: Option<(NodeId, Duration)>) {
+    if let Some(Ok(node)) = served.map(|(node, _)| HeaderValue::from_str(&node.to_string())) {
         headers.insert(SERVED_BY, node);
     }
-    Ok((status, headers, Body::from_stream(opened.body)).into_response())
+    if let Some(timing) = server_timing(served) {
+        headers.insert(SERVER_TIMING, timing);
+    }
 }
 
 fn content_range(range: ByteRange, length: u64) -> String {
@@ -226,8 +250,7 @@ fn content_range(range: ByteRange, length: u64) -> String {
 
 /// RFC 9110, section 14.6. The parts are opened one after another; the first one before the head is sent.
 async fn multiple(
-    files: &Files,
-    context: CallContext,
+    read: &Read,
     located: Located,
     ranges: Vec<ByteRange>,
 ) -> Result<Response, DownloadError> {
@@ -254,13 +277,14 @@ async fn multiple(
     let Some((first_head, first_range)) = sections.next() else {
         return Err(DownloadError::Internal("a multipart answer without parts"));
     };
-    let downloads = files.downloads.clone();
-    let first = downloads.open(context.clone(), located.clone(), first_range).await?;
+    let first = read.open(located.clone(), first_range).await?;
+    served_by(&mut headers, first.served_by);
+    let read = read.clone();
     let text = |text: String| stream::iter([Ok::<_, DownloadError>(Bytes::from(text))]);
     let rest = stream::iter(sections).then(move |(head, range)| {
-        let (downloads, context, located) = (downloads.clone(), context.clone(), located.clone());
+        let (read, located) = (read.clone(), located.clone());
         async move {
-            let part = match downloads.open(context, located, range).await {
+            let part = match read.open(located, range).await {
                 Ok(opened) => opened.body,
                 Err(error) => stream::iter([Err(error)]).boxed(),
             };

@@ -22,6 +22,7 @@ mod problem;
 mod put;
 mod ranges;
 mod route;
+mod strategies;
 
 use axum::Router;
 use axum::extract::{Request, State};

@@ -164,6 +164,8 @@ impl Kind {
             | Reason::TenantNotFound
             | Reason::TenantExists
             | Reason::TenantNotEmpty
+            | Reason::JobNotFound
+            | Reason::JobRefuses
             | Reason::Unspecified => Self::Internal,
         }
     }

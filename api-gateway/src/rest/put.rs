@@ -17,6 +17,7 @@ use super::file::{FileJson, META_PREFIX, REPR_DIGEST, json, read_repr_digest, va
 use super::operation::{Answer, Call, Content, Operation, Sent};
 use super::path::Place;
 use super::problem::{Kind, Problem};
+use super::strategies::{CAIRN_DURABILITY, CAIRN_WRITE, SERVER_TIMING, asked, server_timing};
 use crate::upload::{BodyError, NewFile, StoredFile};
 
 /// What the acknowledgement means.
@@ -37,6 +38,8 @@ pub(super) const PUT: Operation = Operation {
         fields::REPR_DIGEST_WRITE,
         fields::META,
         fields::CAIRN_CHUNKING,
+        fields::CAIRN_WRITE,
+        fields::CAIRN_DURABILITY,
         fields::IF_MATCH,
         fields::IF_NONE_MATCH_WRITE,
         fields::IF_UNMODIFIED_SINCE,
@@ -70,7 +73,14 @@ pub(super) const POST: Operation = Operation {
     summary: "Store a file under a new name",
     description: "As PUT, but never replaces. Conditions are not heeded.",
     query: &[],
-    headers: &[fields::EXPECT, fields::REPR_DIGEST_WRITE, fields::META, fields::CAIRN_CHUNKING],
+    headers: &[
+        fields::EXPECT,
+        fields::REPR_DIGEST_WRITE,
+        fields::META,
+        fields::CAIRN_CHUNKING,
+        fields::CAIRN_WRITE,
+        fields::CAIRN_DURABILITY,
+    ],
     body: Some(BODY),
     answers: &[stored(StatusCode::CREATED, "It is stored.")],
     problems: &[
@@ -99,6 +109,7 @@ const fn stored(status: StatusCode, about: &'static str) -> Answer {
         about,
         headers: &[
             fields::RECEIPT,
+            fields::WRITE_TIMING,
             fields::ETAG,
             fields::LAST_MODIFIED,
             fields::REPR_DIGEST,
@@ -152,6 +163,8 @@ fn new_file(head: &Parts, place: Place, condition: WriteCondition) -> Result<New
         sha256: announced_digest(&head.headers)?,
         meta: meta(&head.headers)?,
         condition,
+        write: asked(&head.headers, &CAIRN_WRITE)?,
+        durability: asked(&head.headers, &CAIRN_DURABILITY)?.unwrap_or_default(),
     })
 }
 
@@ -202,6 +215,9 @@ fn answer(stored: &StoredFile) -> Response {
     let mut headers = validators(&stored.object);
     if let Ok(receipt) = HeaderValue::from_str(&stored.durability.to_string()) {
         headers.insert(CAIRN_RECEIPT, receipt);
+    }
+    if let Some(timing) = server_timing(stored.nodes.iter().map(|(node, took)| (*node, *took))) {
+        headers.insert(SERVER_TIMING, timing);
     }
     let mut described = super::file::headers(&stored.object);
     for name in [REPR_DIGEST, HeaderName::from_static("cairn-root")] {

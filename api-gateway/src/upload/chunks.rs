@@ -1,23 +1,28 @@
 //! Cuts a body into chunks and keeps a window of them in flight.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
 use cairn_core::copies::{ChunkPlacement, ChunkReceipt, ChunkWant};
 use cairn_core::digest::ChunkHash;
-use cairn_core::ids::{BlobId, ChunkId, ChunkIndex};
-use cairn_replicas::{BufferReader, ChunkBuffer, SaveChunk, save};
+use cairn_core::ids::{BlobId, ChunkId, ChunkIndex, NodeId};
+use cairn_core::strategy::SaveStrategy;
+use cairn_replicas::{BufferReader, ChunkBuffer, NotSaved, Save, SaveError, Saved, Targets, save};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::MAX_TIMED;
 use super::error::UploadError;
 use super::hash::{FileDigests, HashPipe};
+use super::late::{LateChunk, LateCopies};
 use super::session::{Begun, PLACED_AT_ONCE, Session};
 use super::shared::Shared;
 use crate::budget::Share;
+use crate::metrics::GatewayMetrics;
 
 /// Receipts handed over by one call. A commit carries what is left.
 const CONFIRM_BATCH: usize = 32;
@@ -44,6 +49,13 @@ struct Closed {
     hash: oneshot::Receiver<ChunkHash>,
 }
 
+/// A chunk that has the copies asked for.
+struct SavedChunk {
+    receipt: ChunkReceipt,
+    took: Vec<Duration>,
+    late: Option<LateChunk>,
+}
+
 /// Takes a body and gives receipts.
 pub(super) struct Chunks {
     shared: Arc<Shared>,
@@ -51,6 +63,8 @@ pub(super) struct Chunks {
     blob: BlobId,
     sizes: ChunkSizes,
     copies: usize,
+    least_copies: usize,
+    strategy: SaveStrategy,
     /// The length, when it is known: then all of it is reserved.
     length: Option<u64>,
     reserved: u64,
@@ -60,8 +74,12 @@ pub(super) struct Chunks {
     filling: Option<Filling>,
     /// Memory that the start of the body was gathered with.
     gathered: Option<Share>,
-    saving: JoinSet<Result<ChunkReceipt, UploadError>>,
+    saving: JoinSet<Result<SavedChunk, UploadError>>,
     receipts: Vec<ChunkReceipt>,
+    /// Copies beyond a quorum, which are not waited for.
+    late: LateCopies,
+    /// The longest time of each node.
+    nodes: BTreeMap<NodeId, Duration>,
     hashes: HashPipe,
 }
 
@@ -72,6 +90,10 @@ pub(super) struct Cut {
     pub(super) digests: FileDigests,
     /// Receipts that were not confirmed yet.
     pub(super) receipts: Vec<ChunkReceipt>,
+    /// Copies beyond a quorum that are still being written.
+    pub(super) late: LateCopies,
+    /// The longest time of each node, from the end of a chunk to the receipt.
+    pub(super) nodes: BTreeMap<NodeId, Duration>,
 }
 
 impl Chunks {
@@ -79,6 +101,7 @@ impl Chunks {
         shared: Arc<Shared>,
         session: Session,
         begun: Begun,
+        strategy: SaveStrategy,
         length: Option<u64>,
         gathered: Option<Share>,
     ) -> Self {
@@ -90,6 +113,8 @@ impl Chunks {
             blob: begun.blob,
             sizes: begun.sizes,
             copies: begun.copies,
+            least_copies: begun.least_copies,
+            strategy,
             length,
             reserved: begun.reserved,
             received: 0,
@@ -99,6 +124,8 @@ impl Chunks {
             gathered,
             saving: JoinSet::new(),
             receipts: Vec::new(),
+            late: LateCopies::default(),
+            nodes: BTreeMap::new(),
             hashes,
         }
     }
@@ -144,7 +171,9 @@ impl Chunks {
             self.one_saved().await?;
         }
         let digests = self.hashes.end_of_file().await?;
-        Ok(Cut { blob: self.blob, length: self.received, digests, receipts: self.receipts })
+        self.receipts.extend(self.late.receipts());
+        let Self { blob, received: length, receipts, late, nodes, .. } = self;
+        Ok(Cut { blob, length, digests, receipts, late, nodes })
     }
 
     /// Opens the next chunk: a place in the window, memory, quota, and its copies.
@@ -158,7 +187,7 @@ impl Chunks {
         let buffer = ChunkBuffer::new(ChunkId::new(self.blob, index));
         let copies = if self.has_quota(index).await? {
             let placement = self.placement(index).await?;
-            Copies::Running(self.save(placement, buffer.reader(), share))
+            Copies::Running(self.save(placement, buffer.reader(), share)?)
         } else {
             Copies::WaitForQuota(share)
         };
@@ -174,7 +203,7 @@ impl Chunks {
             Copies::WaitForQuota(share) => {
                 self.reserve_received().await?;
                 let placement = self.placement(index).await?;
-                self.save(placement, buffer.reader(), share)
+                self.save(placement, buffer.reader(), share)?
             }
         };
         // A receiver that is gone belongs to a save that has failed; its result tells why.
@@ -231,7 +260,8 @@ impl Chunks {
     }
 
     async fn allocate(&mut self, wants: Vec<ChunkWant>) -> Result<(), UploadError> {
-        let (reserved, placements) = self.session.allocate(self.received, wants).await?;
+        let (reserved, placements) =
+            self.session.allocate(self.received, wants, self.least_copies).await?;
         self.reserved = self.reserved.max(reserved);
         if !placements.is_empty() {
             self.placements = placements.into();
@@ -243,29 +273,53 @@ impl Chunks {
     fn save(
         &mut self,
         placement: ChunkPlacement,
-        reader: BufferReader,
+        source: BufferReader,
         share: Share,
-    ) -> oneshot::Sender<Closed> {
+    ) -> Result<oneshot::Sender<Closed>, UploadError> {
         let (end, closed) = oneshot::channel();
-        let plan = SaveChunk {
+        let targets = Targets::new(placement.places);
+        let plan = Save {
             chunk: ChunkId::new(self.blob, placement.index),
             reserve: self.expected_length(placement.index),
-            places: placement.places,
+            targets: targets.map_err(|_| UploadError::Internal("a chunk was placed nowhere"))?,
+            least: self.least_copies,
+            strategy: self.strategy,
+            source,
+            replicas: Arc::new(self.shared.nodes.for_request(&self.session.context)),
+            replace: self.session.clone(),
+            bounds: self.shared.config.save,
+            clock: self.shared.seams.clock.clone(),
         };
-        let (shared, session) = (Arc::clone(&self.shared), self.session.clone());
-        let saving = save_chunk(shared, session, plan, reader, closed, share);
+        let saving = save_chunk(self.shared.seams.metrics.clone(), plan, closed, share);
         self.shared.seams.spawner.spawn_in(&mut self.saving, saving);
-        end
+        Ok(end)
     }
 
     /// Waits for one chunk's copies; receipts are confirmed in batches.
     async fn one_saved(&mut self) -> Result<(), UploadError> {
         let Some(saved) = self.saving.join_next().await else { return Ok(()) };
-        self.receipts.push(saved.map_err(|_| UploadError::Internal("a save panicked"))??);
+        let SavedChunk { receipt, took, late } =
+            saved.map_err(|_| UploadError::Internal("a save panicked"))??;
+        self.timed(&receipt, &took);
+        self.receipts.push(receipt);
+        if let Some(late) = late {
+            self.late.begin(&self.shared.seams.spawner, late);
+        }
+        self.receipts.extend(self.late.receipts());
         if self.receipts.len() >= CONFIRM_BATCH {
             self.session.confirm(self.blob, mem::take(&mut self.receipts)).await?;
         }
         Ok(())
+    }
+
+    /// Keeps the longest time of each node.
+    fn timed(&mut self, receipt: &ChunkReceipt, took: &[Duration]) {
+        for (copy, took) in receipt.copies.iter().zip(took) {
+            if self.nodes.len() < MAX_TIMED || self.nodes.contains_key(&copy.node) {
+                let longest = self.nodes.entry(copy.node).or_default();
+                *longest = (*longest).max(*took);
+            }
+        }
     }
 
     /// The most that chunk `index` can have.
@@ -279,27 +333,31 @@ impl Chunks {
 
 /// Writes the copies of one chunk while it is filled.
 async fn save_chunk(
-    shared: Arc<Shared>,
-    session: Session,
-    plan: SaveChunk,
-    reader: BufferReader,
+    metrics: GatewayMetrics,
+    plan: Save<Session>,
     closed: oneshot::Receiver<Closed>,
-    _share: Share,
-) -> Result<ChunkReceipt, UploadError> {
-    let index = plan.chunk.index;
+    share: Share,
+) -> Result<SavedChunk, UploadError> {
+    let (index, strategy) = (plan.chunk.index, plan.strategy);
     let end = async {
         let Closed { buffer, hash } = closed.await.ok()?;
         Some(buffer.end(hash.await.ok()?))
     };
-    let bounds = shared.config.save;
-    let nodes = shared.nodes.for_request(&session.context);
-    let saved = save(plan, &reader, &nodes, &session, bounds, &shared.seams.clock);
-    let (end, saved) = tokio::join!(end, saved);
-    let saved = saved.map_err(|error| match error.no_replacement {
-        Some(error) => error,
-        None => UploadError::Copies { index, problem: error.to_string() },
-    })?;
-    shared.seams.metrics.replaced(saved.failures.len());
+    let (end, saved) = tokio::join!(end, save(plan));
+    let Saved { copies, took, failures, late } = saved.map_err(|error| not_saved(index, *error))?;
+    metrics.saved(strategy, failures.len());
     let end = end.ok_or(UploadError::Internal("a chunk was saved that never ended"))?;
-    Ok(ChunkReceipt { index, length: end.length, hash: end.hash, copies: saved.copies })
+    let with = |copies| ChunkReceipt { index, length: end.length, hash: end.hash, copies };
+    let of = with(Vec::new());
+    let late = (!late.is_empty()).then(|| LateChunk { of, copies: late, share });
+    Ok(SavedChunk { receipt: with(copies), took, late })
+}
+
+fn not_saved(index: ChunkIndex, error: SaveError<UploadError>) -> UploadError {
+    let problem = error.to_string();
+    match error.cause {
+        NotSaved::NoPlace(error) => error,
+        NotSaved::Quorum { quorum, places: copies } => UploadError::Quorum { quorum, copies },
+        NotSaved::Cancelled | NotSaved::Failed => UploadError::Copies { index, problem },
+    }
 }

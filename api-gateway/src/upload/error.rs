@@ -56,6 +56,14 @@ pub enum UploadError {
         /// What went wrong, for the operator.
         problem: String,
     },
+    /// More copies are asked for than the file has.
+    #[error("write: a quorum of {quorum}: the bucket keeps {copies} copies")]
+    Quorum {
+        /// Asked for.
+        quorum: usize,
+        /// Copies of each chunk.
+        copies: usize,
+    },
     /// The gateway takes no new work.
     #[error("this gateway is stopping: use another one, or try again")]
     Stopping,
@@ -71,7 +79,7 @@ impl WireError for UploadError {
             Self::Body(_) | Self::Idle(_) | Self::Length { .. } | Self::Digest => {
                 Reason::BodyMismatch
             }
-            Self::Chunking(_) => Reason::InvalidField,
+            Self::Chunking(_) | Self::Quorum { .. } => Reason::InvalidField,
             Self::TooLarge => Reason::FileTooLarge,
             Self::Budget(_) => Reason::Busy,
             Self::Copies { .. } => Reason::TooFewNodes,

@@ -22,15 +22,21 @@ mod error;
 mod gather;
 mod guard;
 mod hash;
+mod late;
 mod session;
 mod shared;
 mod store;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_core::chunking::Chunking;
 use cairn_core::digest::Sha256;
+use cairn_core::ids::NodeId;
 use cairn_core::names::{BucketName, ObjectKey};
-use cairn_core::object::{Durability, ObjectInfo, ObjectMeta, WriteCondition};
+use cairn_core::object::{AskedDurability, Durability, ObjectInfo, ObjectMeta, WriteCondition};
+use cairn_core::strategy::SaveStrategy;
 use futures_util::stream::BoxStream;
 
 pub use error::{BodyError, UploadError};
@@ -53,6 +59,10 @@ pub struct NewFile {
     pub meta: ObjectMeta,
     /// Conditions on the name.
     pub condition: WriteCondition,
+    /// How copies are written; nothing for what the bucket says.
+    pub write: Option<SaveStrategy>,
+    /// What the acknowledgement is to mean at least.
+    pub durability: AskedDurability,
 }
 
 /// A body as it arrives.
@@ -67,4 +77,9 @@ pub struct StoredFile {
     pub replaced: bool,
     /// What the acknowledgement means.
     pub durability: Durability,
+    /// The longest time that a node took from the last byte of a chunk to its receipt; of at most [`MAX_TIMED`] nodes.
+    pub nodes: BTreeMap<NodeId, Duration>,
 }
+
+/// Nodes whose time is told with a stored file.
+pub const MAX_TIMED: usize = 16;

@@ -1,8 +1,11 @@
 //! The gateway's view of one open upload: its calls to the master, in domain types.
 
+use std::collections::BTreeMap;
+
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::copies::{ChunkPlacement, ChunkReceipt, ChunkWant, Place};
 use cairn_core::ids::{BlobId, UploadId};
+use cairn_core::strategy::SaveStrategy;
 use cairn_proto::v1::master_client::MasterClient;
 use cairn_proto::{Reason, RemoteError, WireError, convert, v1};
 use cairn_replicas::Replace;
@@ -36,6 +39,10 @@ pub(super) struct Begun {
     pub(super) reserved: u64,
     pub(super) placements: Vec<ChunkPlacement>,
     pub(super) copies: usize,
+    /// Copies of each chunk with which the commit is taken.
+    pub(super) least_copies: usize,
+    /// How the bucket wants copies to be written.
+    pub(super) write: Option<SaveStrategy>,
     /// Whether the bucket wants the SHA-256 of the file.
     pub(super) sha256: bool,
     pub(super) lease: std::time::Duration,
@@ -64,6 +71,8 @@ impl Session {
             meta: Some((&file.meta).into()),
             place_chunks: PLACED_AT_ONCE,
             chunking: convert::chunking_rule(file.chunking),
+            durability: Some(file.durability.into()),
+            write: file.write.map(|write| write.to_string()).unwrap_or_default(),
         };
         let begin = |mut client: Client, request| async move { client.begin_upload(request).await };
         let answer: v1::BeginUploadResponse =
@@ -74,27 +83,52 @@ impl Session {
             reserved: answer.reserved,
             placements: convert::each(answer.placements)?,
             copies: answer.copies as usize,
+            least_copies: match answer.least_copies {
+                0 => answer.copies as usize,
+                least => least as usize,
+            },
+            write: convert::strategy("write", &answer.write)?,
             sha256: !answer.without_sha256,
             lease: std::time::Duration::from_millis(answer.lease_ms),
         })
     }
 
-    /// Reserves at least `received` bytes and places the wanted chunks.
+    /// Reserves at least `received` bytes and places the wanted chunks, each in `least_copies` places at least.
     pub(super) async fn allocate(
         &self,
         received: u64,
         wants: Vec<ChunkWant>,
+        least_copies: usize,
     ) -> Result<(u64, Vec<ChunkPlacement>), UploadError> {
         let request = v1::AllocateChunksRequest {
             caller: Some(self.context.caller()),
             upload_id: self.upload_id(),
             received,
             wants: wants.into_iter().map(Into::into).collect(),
+            least_copies: u32::try_from(least_copies).unwrap_or(u32::MAX),
         };
         let allocate =
             |mut client: Client, request| async move { client.allocate_chunks(request).await };
         let answer = self.master.call(&self.context, request, allocate).await?;
         Ok((answer.reserved, convert::each(answer.placements)?))
+    }
+
+    /// Hands receipts of a committed upload to the master; copies that are not wanted any more do not matter.
+    pub(super) async fn confirm_late(
+        &self,
+        blob: BlobId,
+        receipt: ChunkReceipt,
+    ) -> Result<(), RemoteError> {
+        let request = v1::ConfirmChunksRequest {
+            caller: Some(self.context.caller()),
+            upload_id: self.upload_id(),
+            receipts: vec![receipt.into()],
+            blob_id: convert::bytes(blob.as_bytes()),
+            late: true,
+        };
+        let confirm =
+            |mut client: Client, request| async move { client.confirm_chunks(request).await };
+        self.master.call(&self.context, request, confirm).await.map(|_| ())
     }
 
     /// Hands receipts to the master; a copy that does not count fails the upload.
@@ -108,6 +142,7 @@ impl Session {
             upload_id: self.upload_id(),
             receipts: receipts.into_iter().map(Into::into).collect(),
             blob_id: convert::bytes(blob.as_bytes()),
+            late: false,
         };
         let confirm =
             |mut client: Client, request| async move { client.confirm_chunks(request).await };
@@ -146,6 +181,7 @@ impl Session {
             object: convert::object(answer.object)?,
             replaced: answer.replaced,
             durability: convert::required("durability", answer.durability)?.into(),
+            nodes: BTreeMap::new(),
         })
     }
 
@@ -175,7 +211,7 @@ impl Replace for Session {
     type Error = UploadError;
 
     async fn replace(&self, want: ChunkWant) -> Result<Vec<Place>, UploadError> {
-        let (_, placements) = self.allocate(0, vec![want]).await?;
+        let (_, placements) = self.allocate(0, vec![want], 1).await?;
         Ok(placements.into_iter().next().map(|placement| placement.places).unwrap_or_default())
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
 use cairn_core::ids::UploadId;
+use cairn_core::strategy::SaveStrategy;
 use cairn_proto::WireError;
 use tokio_util::task::TaskTracker;
 
@@ -14,7 +15,7 @@ use super::commit::commit;
 use super::error::UploadError;
 use super::gather::{Gathered, gather};
 use super::guard::UploadGuard;
-use super::session::Session;
+use super::session::{Begun, Session};
 use super::shared::Shared;
 use super::{Body, NewFile, StoredFile};
 use crate::budget::{Budget, Share};
@@ -105,11 +106,13 @@ impl Uploads {
         let mut begun = session.begin(file, length, received).await?;
         // What the client announced is checked, whatever the bucket wants.
         begun.sha256 |= file.sha256.is_some();
+        let strategy = self.strategy(file, &begun)?;
         guard.keep_lease(begun.lease, shared.seams.clock.clone());
 
         let (gathered, share) = start.unzip();
         let gathered = gathered.unwrap_or(Gathered { pieces: Vec::new(), bytes: 0, ended: false });
-        let mut chunks = Chunks::new(Arc::clone(shared), session.clone(), begun, length, share);
+        let mut chunks =
+            Chunks::new(Arc::clone(shared), session.clone(), begun, strategy, length, share);
         for piece in gathered.pieces {
             chunks.push(piece).await?;
         }
@@ -122,7 +125,18 @@ impl Uploads {
         if file.sha256.is_some() && file.sha256 != cut.digests.sha256 {
             return Err(UploadError::Digest);
         }
-        commit(&shared.seams.spawner, session, guard, cut).await
+        commit(shared, session, guard, cut).await
+    }
+
+    /// How the copies are written: as the request says, else the bucket.
+    fn strategy(&self, file: &NewFile, begun: &Begun) -> Result<SaveStrategy, UploadError> {
+        let strategy = file.write.or(begun.write).unwrap_or_default();
+        let quorum = strategy.quorum().map_or(0, |quorum| quorum as usize);
+        if quorum > begun.copies {
+            return Err(UploadError::Quorum { quorum, copies: begun.copies });
+        }
+        // What must be durable for the commit is waited for, whatever the quorum.
+        Ok(strategy.with_at_least(u32::try_from(begun.least_copies).unwrap_or(u32::MAX)))
     }
 
     /// The length, when it is known, and what had to be read to learn it.

@@ -54,6 +54,8 @@ pub(crate) enum Do {
     Uploads(Show),
     /// Show chunks with fewer good copies than wanted
     Short(Show),
+    /// Show, pause, resume and cancel what the master does for long in the background
+    Jobs(Jobs),
     /// Compare catalog and nodes both ways, and mend what can be mended
     Fsck(Fsck),
     /// Back the catalog up, bring it back, see how safe it is
@@ -185,6 +187,39 @@ pub(crate) struct SetQuota {
     /// Most files; or none
     #[arg(long, value_name = "COUNT", value_parser = objects)]
     pub(crate) objects: Option<Limit>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `cairn admin jobs`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    pub(crate) what: Option<WithJob>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// What is done with jobs.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum WithJob {
+    /// Show the jobs, also those that ended in the last 7 days: what is shown without a subcommand
+    List(Show),
+    /// Leave a job where it is, until it is resumed
+    Pause(AskJob),
+    /// Go on with a job that was paused, or has failed
+    Resume(AskJob),
+    /// End a job and take back what it began
+    Cancel(AskJob),
+}
+
+/// Which job.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct AskJob {
+    /// Its name, as the list shows it
+    pub(crate) job: String,
     /// As one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod audit;
 mod condemned;
 mod fsck;
+mod jobs;
 mod meta;
 mod node;
 mod nodes;
@@ -49,6 +50,7 @@ pub(crate) fn run(args: &Admin) -> Result<(), ClientError> {
             Do::Undelete(args) => condemned::undelete(&operator, args).await,
             Do::Uploads(show) => uploads::run(&operator, show).await,
             Do::Short(show) => short::run(&operator, show).await,
+            Do::Jobs(args) => jobs::run(&operator, args).await,
             Do::Fsck(args) => fsck::run(&operator, args).await,
             Do::Meta(_) => Ok(()),
         }
@@ -103,7 +105,10 @@ impl Operator {
             | Reason::TenantExists
             | Reason::TenantNotEmpty
             | Reason::NodeRemoved
-            | Reason::NodeNeeded => ClientError::new(Kind::Condition, doing, error.message),
+            | Reason::NodeNeeded
+            | Reason::JobRefuses => ClientError::new(Kind::Condition, doing, error.message),
+            Reason::JobNotFound => ClientError::new(Kind::NotFound, doing, error.message)
+                .advise("see the jobs: cairn admin jobs"),
             Reason::TenantNotFound => ClientError::new(Kind::NotFound, doing, error.message)
                 .advise("see the tenants: cairn admin tenant ls"),
             Reason::QuotaExceeded => ClientError::new(Kind::Quota, doing, error.message),

@@ -1,6 +1,6 @@
 //! `cairn admin nodes`.
 
-use cairn_proto::v1::{DiskStatus, ListNodesRequest, NodeInfo, NodeState, TierStatus};
+use cairn_proto::v1::{DiskStatus, ListNodesRequest, NodeDoubt, NodeInfo, NodeState, TierStatus};
 use serde::Serialize;
 
 use super::args::Show;
@@ -33,6 +33,8 @@ struct Tier<'a> {
 struct Node<'a> {
     node: String,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<&'static str>,
     zone: &'a str,
     address: &'a str,
     used_bytes: u64,
@@ -99,6 +101,7 @@ fn node(info: &NodeInfo) -> Node<'_> {
     Node {
         node: id(&info.node_id),
         state: state(info.state()),
+        doubt: doubt(info.doubt()),
         zone: &info.zone,
         address: &info.address,
         used_bytes,
@@ -118,6 +121,24 @@ fn state(state: NodeState) -> &'static str {
         NodeState::Down => "down",
         NodeState::Draining => "draining",
         NodeState::Removed => "removed",
+    }
+}
+
+/// Why a node is suspect though it is heard.
+fn doubt(doubt: NodeDoubt) -> Option<&'static str> {
+    match doubt {
+        NodeDoubt::Unspecified => None,
+        NodeDoubt::Unsteady => Some("unsteady"),
+        NodeDoubt::Unreached => Some("unreached"),
+    }
+}
+
+impl Node<'_> {
+    fn state(&self) -> String {
+        match self.doubt {
+            None => self.state.to_owned(),
+            Some(doubt) => format!("{}, {doubt}", self.state),
+        }
     }
 }
 
@@ -141,8 +162,8 @@ pub(super) async fn run(operator: &Operator, show: &Show) -> Result<(), ClientEr
     for info in &nodes {
         let node = node(info);
         table.row(vec![
-            node.node,
-            node.state.to_owned(),
+            node.node.clone(),
+            node.state(),
             node.zone.to_owned(),
             node.address.to_owned(),
             bytes_as(node.used_bytes, show.bytes),

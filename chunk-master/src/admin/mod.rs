@@ -4,6 +4,7 @@ mod audit;
 pub(crate) mod chunks;
 mod condemned;
 mod fsck;
+mod jobs;
 mod meta;
 mod nodes;
 mod quota;

@@ -12,24 +12,12 @@ use tonic::Status;
 
 use crate::catalog::{NodeRecord, record};
 use crate::error::{NoSuchNode, NodeKeepsJournal};
+use crate::jobs::drain;
 use crate::master::Master;
 use crate::nodes::{self, MembershipError};
 
 fn parse(node: &[u8]) -> Result<NodeId, Status> {
     convert::node_id(node).map_err(|field| field.to_status())
-}
-
-/// Writes what the operator wants of a node, and lets everybody know.
-async fn set(master: &Master, node: NodeId, membership: Membership) -> Result<(), Status> {
-    let change = move |txn: &mut Txn<'_>| nodes::set(txn, node, membership);
-    master.transact(Durability::Synced, change).await?;
-    master.nodes.belongs(node, membership);
-    tracing::info!(target: "cairn", %node, ?membership, "an operator has said whether a node belongs");
-    Ok(())
-}
-
-fn keeps_journal(master: &Master, node: NodeId) -> bool {
-    master.journal.get().is_some_and(|journal| journal.keepers().contains_key(&node))
 }
 
 async fn left(master: &Master, node: NodeId) -> Result<v1::NodeLeft, Status> {
@@ -38,7 +26,7 @@ async fn left(master: &Master, node: NodeId) -> Result<v1::NodeLeft, Status> {
         Ok((record.membership, nodes::left(view, node)?))
     };
     let (membership, left) = master.view(look).await?;
-    let journal = keeps_journal(master, node);
+    let journal = master.keeps_journal(node);
     let leaves = membership != Membership::Member;
     Ok(v1::NodeLeft {
         copies: left.copies,
@@ -54,7 +42,13 @@ pub(super) async fn drain_node(
     request: &DrainNodeRequest,
 ) -> Result<DrainNodeResponse, Status> {
     let node = parse(&request.node_id)?;
-    set(master, node, Membership::Draining).await?;
+    let now_ms = master.time.wall_ms();
+    let job = master.jobs.beginning(now_ms);
+    let change = move |txn: &mut Txn<'_>| drain::drain(txn, node, &job, now_ms);
+    master.transact(Durability::Synced, change).await?;
+    master.nodes.belongs(node, Membership::Draining);
+    master.jobs.look_again();
+    tracing::info!(target: "cairn", %node, "a node is drained");
     Ok(DrainNodeResponse { left: Some(left(master, node).await?) })
 }
 
@@ -62,7 +56,12 @@ pub(super) async fn undrain_node(
     master: &Master,
     request: &UndrainNodeRequest,
 ) -> Result<UndrainNodeResponse, Status> {
-    set(master, parse(&request.node_id)?, Membership::Member).await?;
+    let (node, now_ms) = (parse(&request.node_id)?, master.time.wall_ms());
+    let change = move |txn: &mut Txn<'_>| drain::undrain(txn, node, now_ms);
+    master.transact(Durability::Synced, change).await?;
+    master.nodes.belongs(node, Membership::Member);
+    master.jobs.look_again();
+    tracing::info!(target: "cairn", %node, "a node was let back");
     Ok(UndrainNodeResponse {})
 }
 
@@ -79,7 +78,7 @@ pub(super) async fn remove_node(
     request: &RemoveNodeRequest,
 ) -> Result<RemoveNodeResponse, Status> {
     let node = parse(&request.node_id)?;
-    if keeps_journal(master, node) {
+    if master.keeps_journal(node) {
         return Err(NodeKeepsJournal(node).to_status());
     }
     let change = move |txn: &mut Txn<'_>| nodes::remove(txn, node);

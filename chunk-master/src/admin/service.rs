@@ -7,7 +7,9 @@ use cairn_proto::v1;
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{audit, chunks, condemned, fsck, meta, nodes, quota, tenants, uploads};
+use super::{audit, chunks, condemned, fsck, jobs, meta, nodes, quota, tenants, uploads};
+use crate::jobs::ask::Ask;
+use crate::jobs::delete_buckets;
 use crate::master::Master;
 use crate::rpc::node_info;
 use crate::sweep::{self, Effort};
@@ -174,10 +176,43 @@ impl v1::admin_server::Admin for AdminRpc {
         Ok(Response::new(meta::release_sweep(&self.0).await?))
     }
 
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let answer = jobs::list_jobs(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn pause_job(
+        &self,
+        request: Request<v1::PauseJobRequest>,
+    ) -> Result<Response<v1::PauseJobResponse>, Status> {
+        let job = jobs::ask_of(&self.0, &request.get_ref().job, Ask::Pause).await?;
+        Ok(Response::new(v1::PauseJobResponse { job: Some(job) }))
+    }
+
+    async fn resume_job(
+        &self,
+        request: Request<v1::ResumeJobRequest>,
+    ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        let job = jobs::ask_of(&self.0, &request.get_ref().job, Ask::Resume).await?;
+        Ok(Response::new(v1::ResumeJobResponse { job: Some(job) }))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let job = jobs::ask_of(&self.0, &request.get_ref().job, Ask::Cancel).await?;
+        Ok(Response::new(v1::CancelJobResponse { job: Some(job) }))
+    }
+
     async fn sweep(
         &self,
         _: Request<v1::SweepRequest>,
     ) -> Result<Response<v1::SweepResponse>, Status> {
+        let buckets_removed = delete_buckets(&self.0).await;
         let pass = sweep::pass(&self.0, Effort::Complete).await;
         let report = pass.map_err(sweep::PassError::into_status)?;
         Ok(Response::new(v1::SweepResponse {
@@ -187,7 +222,7 @@ impl v1::admin_server::Admin for AdminRpc {
             blobs_erased: report.blobs_erased,
             blobs_waiting: report.blobs_waiting,
             orphans_deleted: report.orphans_deleted,
-            buckets_removed: report.buckets_removed,
+            buckets_removed,
         }))
     }
 }

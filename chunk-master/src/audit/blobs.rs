@@ -10,7 +10,8 @@ use super::difference::{Found, Kind, Mend, REPORT, RESTORE};
 use super::judge::Judged;
 use crate::catalog::{
     Alarm, AlarmKey, Blob, Bucket, ChunkEntry, Deletion, Finding, FindingKey, Finished, NodePage,
-    NodePageKey, NodeRecord, PAGE_CHUNKS, Page, PageKey, PurgeQueued, Subject, Upload, record,
+    NodePageKey, NodeRecord, PAGE_CHUNKS, Page, PageKey, Pending, PendingKey, PurgeQueued, Subject,
+    Upload, record,
 };
 use crate::error::CatalogError;
 
@@ -34,6 +35,26 @@ impl Judged for Upload {
         }
         if record::get::<Finished>(read, id)?.is_some() {
             found.contradiction(format!("upload {id} is open, and has ended"), REPORT);
+        }
+        let key = PendingKey::of(*id, self);
+        if record::get::<Pending>(read, &key)?.is_none() {
+            found.index(&key, &Pending, format!("upload {id} is open, and its key does not tell"));
+        }
+        Ok(())
+    }
+}
+
+impl Judged for Pending {
+    fn judge(
+        &self,
+        key: &PendingKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let upload = record::get::<Upload>(read, &key.upload)?;
+        if upload.is_none_or(|upload| PendingKey::of(key.upload, &upload) != *key) {
+            let what = format!("{:?} tells of upload {}, which is not open", key.key, key.upload);
+            found.dangling::<Self>(key, what);
         }
         Ok(())
     }

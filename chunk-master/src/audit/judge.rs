@@ -15,8 +15,8 @@ use cairn_kv::{AccessError, Direction, Read, Txn};
 use super::difference::{Difference, Found, Kind, Mend, RESTORE};
 use crate::catalog::record::{self, Record};
 use crate::catalog::{
-    Alarm, Blob, Bucket, BucketCondemned, BucketDeletion, Condemned, Deletion, Duty, Finding,
-    Finished, Head, Identity, NodePage, NodeRecord, Page, PurgeQueued, ReadLease, Tenant, Upload,
+    Alarm, Blob, Bucket, BucketCondemned, Condemned, Deletion, Duty, Finding, Finished, Head,
+    Identity, Job, NodePage, NodeRecord, Page, Pending, PurgeQueued, ReadLease, Tenant, Upload,
     Version,
 };
 use crate::error::CatalogError;
@@ -42,7 +42,7 @@ macro_rules! names_nothing {
         }
     )+};
 }
-names_nothing!(Identity, Duty, Tenant, NodeRecord, Finished, Deletion);
+names_nothing!(Identity, Duty, Tenant, NodeRecord, Job, Finished, Deletion);
 
 /// What a look at some records of a family found.
 #[derive(Debug, Default)]
@@ -91,13 +91,14 @@ families!(
     NodeRecord,
     Account,
     Bucket,
-    BucketDeletion,
+    Job,
     Version,
     Head,
     Condemned,
     BucketCondemned,
     ReadLease,
     Upload,
+    Pending,
     Finished,
     Deletion,
     Alarm,

@@ -10,9 +10,8 @@ use cairn_kv::Read;
 use super::difference::{Found, REPORT, RESTORE};
 use super::judge::Judged;
 use crate::catalog::{
-    Blob, Bucket, BucketCondemned, BucketCondemnedKey, BucketDeletion, BucketKey, Condemned,
-    CondemnedKey, Head, HeadKey, ReadLease, Scope, Tenant, Version, VersionKey, VersionState,
-    record,
+    Blob, Bucket, BucketCondemned, BucketCondemnedKey, BucketKey, Condemned, CondemnedKey, Head,
+    HeadKey, Job, JobKey, ReadLease, Scope, Tenant, Version, VersionKey, VersionState, record,
 };
 use crate::error::CatalogError;
 use crate::object::head;
@@ -45,7 +44,7 @@ impl Judged for Account {
     }
 }
 
-/// A bucket is of a tenant that is there, and is queued while it is being deleted.
+/// A bucket is of a tenant that is there, and has a job while it is being deleted.
 impl Judged for Bucket {
     fn judge(
         &self,
@@ -59,27 +58,13 @@ impl Judged for Bucket {
             let what = format!("bucket {bucket} is of tenant {tenant}, and there is none");
             found.contradiction(what, advice);
         }
-        let queued = record::get::<BucketDeletion>(read, key)?.is_some();
-        if self.state == BucketState::Deleting && !queued {
-            let what = format!("bucket {bucket} is being deleted, and is not queued for it");
-            found.index(key, &BucketDeletion, what);
-        }
-        Ok(())
-    }
-}
-
-impl Judged for BucketDeletion {
-    fn judge(
-        &self,
-        key: &BucketKey,
-        read: &impl Read,
-        found: &mut Found,
-    ) -> Result<(), CatalogError> {
-        let bucket: Option<Bucket> = record::get(read, key)?;
-        if bucket.is_none_or(|bucket| bucket.state != BucketState::Deleting) {
-            let what =
-                format!("bucket {} is queued to be deleted, and is not being so", key.bucket);
-            found.dangling::<Self>(key, what);
+        let deletion = JobKey::DeleteBucket(key.clone());
+        let job = record::get::<Job>(read, &deletion)?;
+        if self.state == BucketState::Deleting
+            && job.as_ref().is_none_or(|job| job.state.has_ended())
+        {
+            let what = format!("bucket {bucket} is being deleted, and there is no job for it");
+            found.index(&deletion, &Job::new(0, job.as_ref()), what);
         }
         Ok(())
     }

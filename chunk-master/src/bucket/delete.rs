@@ -1,5 +1,5 @@
-//! Delete: an empty bucket goes at once; one with contents becomes Deleting, and the sweep does the rest in bounded
-//! steps, each of which may be repeated.
+//! Delete: an empty bucket goes at once; one with contents becomes Deleting, and a job does the rest in bounded steps, each
+//! of which may be repeated (`jobs/delete_bucket.rs`).
 //!
 //! ```text
 //! open uploads          aborted
@@ -14,9 +14,10 @@ use cairn_core::bucket::BucketState;
 use cairn_core::quota::{Account, Amount};
 use cairn_kv::{Read, Txn};
 
-use crate::catalog::{Bucket, BucketCondemned, BucketDeletion, BucketKey, Head, Scope, record};
+use crate::catalog::{Bucket, BucketCondemned, BucketKey, Head, JobKey, Left, Scope, record};
 use crate::config::{Faults, SeededBug};
 use crate::error::{BucketNotEmpty, BucketNotFound, CatalogError, operation_error};
+use crate::jobs::Begin;
 use crate::object::condemn::{self, Wait};
 
 operation_error! {
@@ -33,6 +34,8 @@ operation_error! {
 pub(crate) struct Delete {
     pub(crate) bucket: BucketKey,
     pub(crate) with_contents: bool,
+    /// Begins the job.
+    pub(crate) job: Begin,
     pub(crate) faults: Faults,
 }
 
@@ -60,7 +63,7 @@ pub(crate) fn delete(txn: &mut Txn<'_>, request: &Delete) -> Result<bool, Delete
         .into());
     }
     record::put(txn, key, &Bucket { state: BucketState::Deleting, ..bucket })?;
-    record::put(txn, key, &BucketDeletion)?;
+    request.job.begin(txn, &JobKey::DeleteBucket(key.clone()))?;
     Ok(false)
 }
 
@@ -81,6 +84,16 @@ fn remove(txn: &mut Txn<'_>, key: &BucketKey) -> Result<(), CatalogError> {
     record::delete::<Account>(txn, &scope(key))?;
     record::delete::<Bucket>(txn, key)?;
     Ok(())
+}
+
+/// What is left of a bucket: files, open uploads, and what waits to be purged.
+pub(crate) fn left(read: &impl Read, key: &BucketKey) -> Result<Left, CatalogError> {
+    let Account { used, reserved, condemned, .. } = account(read, key)?;
+    let pots = [used, reserved, condemned];
+    Ok(Left {
+        count: pots.iter().map(|pot| pot.objects).sum(),
+        bytes: pots.iter().map(|pot| pot.bytes).sum(),
+    })
 }
 
 /// True while uploads are open in the bucket.
@@ -141,10 +154,10 @@ pub(crate) fn finish(txn: &mut Txn<'_>, key: &BucketKey) -> Result<bool, Catalog
         return Ok(false);
     }
     remove(txn, key)?;
-    record::delete::<BucketDeletion>(txn, key)?;
     Ok(true)
 }
 
 fn is_deleting(read: &impl Read, key: &BucketKey) -> Result<bool, CatalogError> {
-    Ok(record::get::<BucketDeletion>(read, key)?.is_some())
+    let bucket: Option<Bucket> = record::get(read, key)?;
+    Ok(bucket.is_some_and(|bucket| bucket.state == BucketState::Deleting))
 }

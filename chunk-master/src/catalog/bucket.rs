@@ -11,7 +11,7 @@ use super::key::{KeyReader, KeyWriter};
 use super::record::{Malformed, Record, Table};
 
 /// Names a bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BucketKey {
     pub(crate) tenant: TenantId,
     pub(crate) bucket: BucketName,
@@ -57,6 +57,10 @@ struct PolicyPayload {
     sha256: Option<bool>,
     #[prost(uint64, optional, tag = "6")]
     retention_seconds: Option<u64>,
+    #[prost(string, optional, tag = "7")]
+    write: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    read: Option<String>,
 }
 
 #[derive(Message)]
@@ -83,6 +87,8 @@ impl From<&BucketPolicy> for PolicyPayload {
             durability: policy.durability.map(level),
             sha256: policy.sha256,
             retention_seconds: policy.retention_seconds,
+            write: policy.write.map(|write| write.to_string()),
+            read: policy.read.map(|read| read.to_string()),
         }
     }
 }
@@ -95,6 +101,7 @@ impl TryFrom<PolicyPayload> for BucketPolicy {
             Ok(Level::Synced) => Ok(DurabilityLevel::Synced),
             Ok(Level::Unknown) | Err(_) => Err(Malformed::new("the durability is not known")),
         };
+        let unknown = |_| Malformed::new("the strategy is not known");
         Ok(Self {
             copies: read.copies,
             zones: read.zones,
@@ -102,6 +109,8 @@ impl TryFrom<PolicyPayload> for BucketPolicy {
             durability: read.durability.map(level).transpose()?,
             sha256: read.sha256,
             retention_seconds: read.retention_seconds,
+            write: read.write.map(|name| name.parse()).transpose().map_err(unknown)?,
+            read: read.read.map(|name| name.parse()).transpose().map_err(unknown)?,
         })
     }
 }
@@ -167,6 +176,8 @@ mod tests {
             durability: Some(DurabilityLevel::Synced),
             sha256: Some(false),
             retention_seconds: Some(0),
+            write: Some("parallel; quorum=2".parse().expect("known")),
+            read: Some("race".parse().expect("known")),
         };
         let state = BucketState::Deleting;
         round_trips(&key, &Bucket { next_sequence: 0, state, policy, created_ms: 5 });
@@ -181,6 +192,9 @@ mod tests {
         }
         read.state = State::Live.into();
         read.policy.durability = Some(2);
+        assert!(Bucket::from_payload(&read.encode_to_vec()).is_err());
+        read.policy.durability = None;
+        read.policy.write = Some("first".to_owned());
         assert!(Bucket::from_payload(&read.encode_to_vec()).is_err());
     }
 }

@@ -50,6 +50,8 @@ struct CommittedPayload {
     zones: u32,
     #[prost(uint32, tag = "6")]
     meta: u32,
+    #[prost(uint32, tag = "7")]
+    wanted: u32,
 }
 
 #[derive(Message)]
@@ -67,7 +69,7 @@ struct Payload {
 
 impl From<&Committed> for CommittedPayload {
     fn from(committed: &Committed) -> Self {
-        let Durability { copies, hosts, zones, meta } = committed.durability;
+        let Durability { copies, hosts, zones, meta, wanted } = committed.durability;
         Self {
             object: (&committed.object).into(),
             replaced: committed.replaced,
@@ -75,6 +77,7 @@ impl From<&Committed> for CommittedPayload {
             hosts,
             zones,
             meta,
+            wanted,
         }
     }
 }
@@ -91,6 +94,7 @@ impl TryFrom<CommittedPayload> for Committed {
                 hosts: read.hosts,
                 zones: read.zones,
                 meta: read.meta,
+                wanted: read.wanted,
             },
         })
     }
@@ -153,7 +157,7 @@ mod tests {
         let committed = Committed {
             object: info(),
             replaced: true,
-            durability: Durability { copies: 2, hosts: 6, zones: 2, meta: 1 },
+            durability: Durability { copies: 2, hosts: 6, zones: 2, meta: 1, wanted: 3 },
         };
         for outcome in [Outcome::Committed(Box::new(committed)), Outcome::Aborted] {
             let finished = Finished { principal: Principal::standard(), finished_ms: 4, outcome };

@@ -8,6 +8,7 @@
 //! blob     blob                           → state, references, sizes, nodes ever handed out
 //! page     blob page                      → up to 128 chunk entries with their copies
 //! upload   upload                         → an open upload: reservation, progress, lease
+//! pending  tenant bucket key upload       → which uploads of a name are open
 //! finished upload                         → how an upload ended, kept for a while
 //! account  tenant kind name               → limits, used, reserved, condemned
 //! node     node                           → disks, address, zone
@@ -15,10 +16,11 @@
 //! held     –                              → why the sweep waits, after a restore
 //! importing –                             → the store is not whole
 //! duty     –                              → which of several masters sweeps, and its time
+//! job      kind subject                   → what is done in the background: its state, its progress
+//! job run  job serial                     → how far its steps are (cairn-workflow)
 //!
 //! alarm      time subject                 look again at an upload or a kept answer
 //! condemned  time tenant version          versions that wait to be purged; also by bucket
-//! bucket deletion  tenant bucket          buckets that are being deleted with their contents
 //! purge      blob                         blobs that are being erased
 //! node page  node blob page               pages that name a node
 //! finding    blob chunk node              copies that a reader found missing or wrong
@@ -30,7 +32,6 @@ mod account;
 mod alarm;
 mod blob;
 mod bucket;
-mod bucket_deletion;
 mod condemned;
 mod counted;
 mod deletion;
@@ -41,10 +42,12 @@ mod head;
 mod held;
 mod identity;
 mod importing;
+mod job;
 mod key;
 mod node;
 mod node_page;
 mod page;
+mod pending;
 mod purge;
 mod read_lease;
 pub(crate) mod record;
@@ -56,7 +59,6 @@ pub(crate) use account::Scope;
 pub(crate) use alarm::{Alarm, AlarmKey, Subject};
 pub(crate) use blob::Blob;
 pub(crate) use bucket::{Bucket, BucketKey};
-pub(crate) use bucket_deletion::BucketDeletion;
 pub(crate) use condemned::{BucketCondemned, BucketCondemnedKey, Condemned, CondemnedKey};
 pub(crate) use counted::Counted;
 pub(crate) use deletion::{Deletion, DeletionKey};
@@ -67,9 +69,11 @@ pub(crate) use head::{Head, HeadKey};
 pub use held::Held;
 pub(crate) use identity::Identity;
 pub(crate) use importing::Importing;
+pub(crate) use job::{Job, JobKey, JobState, Left, NoJobName};
 pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
 pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
+pub(crate) use pending::{Pending, PendingKey};
 pub(crate) use purge::PurgeQueued;
 pub(crate) use read_lease::ReadLease;
 pub(crate) use tenant::Tenant;

@@ -49,6 +49,8 @@ pub(crate) struct ChunkEntry {
     pub(crate) copies: Vec<Copy>,
     /// Zones that the copies were in when the last one was confirmed.
     pub(crate) zones: u32,
+    /// A repair has changed its copies: those that came late are not taken any more.
+    pub(crate) mended: bool,
 }
 
 /// A page: the confirmed ones of its chunks.
@@ -96,6 +98,8 @@ struct ChunkPayload {
     copies: Vec<CopyPayload>,
     #[prost(uint32, tag = "6")]
     zones: u32,
+    #[prost(bool, tag = "7")]
+    mended: bool,
 }
 
 #[derive(Message)]
@@ -126,6 +130,7 @@ fn chunk_payload(
         layout: Layout::WholeCopies.into(),
         copies,
         zones: entry.zones,
+        mended: entry.mended,
     }
 }
 
@@ -148,6 +153,7 @@ fn chunk_entry(
         hash: ChunkHash::try_from(read.hash.as_slice())?,
         copies: read.copies.iter().map(copy).collect::<Result<_, Malformed>>()?,
         zones: read.zones,
+        mended: read.mended,
     })
 }
 
@@ -209,6 +215,7 @@ mod tests {
             hash: ChunkHash([7; 32]),
             copies: vec![copy(u128::from(index % 3)), copy(3 + u128::from(index % 2))],
             zones: 2,
+            mended: index.is_multiple_of(2),
         };
         let page = |count| Page { chunks: (0..count).map(|index| (index, entry(index))).collect() };
         let key = PageKey::of(BlobId::from_uuid(Uuid::from_u128(1)), 300);

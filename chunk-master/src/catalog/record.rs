@@ -32,12 +32,15 @@ pub(crate) enum Table {
     Deletion = 15,
     Identity = 16,
     Tenant = 17,
-    BucketDeletion = 18,
+    Job = 18,
     BucketCondemned = 19,
     Duty = 20,
     ReadLease = 21,
     Held = 22,
     Importing = 23,
+    Pending = 24,
+    /// Runs of jobs, as `cairn-workflow` keeps them: no [`Record`].
+    JobRun = 25,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

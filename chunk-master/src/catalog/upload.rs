@@ -26,8 +26,10 @@ pub(crate) struct Upload {
     pub(crate) known_length: Option<u64>,
     /// Bytes reserved in all three accounts, beside one object.
     pub(crate) reserved: u64,
-    /// Least zones that the copies of each chunk must be in.
+    /// Least zones that the copies of each chunk must be in, where they are as many.
     pub(crate) zones: u32,
+    /// Copies of each chunk with which it may be committed.
+    pub(crate) least_copies: u32,
     pub(crate) condition: WriteCondition,
     pub(crate) meta: ObjectMeta,
     /// Wall time at which it may be given up, unless it makes progress.
@@ -121,6 +123,8 @@ struct Payload {
     progress: ProgressPayload,
     #[prost(uint32, tag = "12")]
     zones: u32,
+    #[prost(uint32, tag = "13")]
+    least_copies: u32,
 }
 
 impl From<&Progress> for ProgressPayload {
@@ -210,6 +214,7 @@ impl Record for Upload {
             known_length: self.known_length,
             reserved: self.reserved,
             zones: self.zones,
+            least_copies: self.least_copies,
             condition: (&self.condition).into(),
             meta: (&self.meta).into(),
             lease_until_ms: self.lease_until_ms,
@@ -231,6 +236,7 @@ impl Record for Upload {
             known_length: read.known_length,
             reserved: read.reserved,
             zones: read.zones,
+            least_copies: read.least_copies,
             condition: read.condition.into(),
             meta: read.meta.try_into()?,
             lease_until_ms: read.lease_until_ms,
@@ -260,6 +266,7 @@ mod tests {
             known_length: Some(0),
             reserved: 11,
             zones: 2,
+            least_copies: 1,
             condition: WriteCondition {
                 must_not_exist: true,
                 must_exist: true,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cairn_core::backup::BackupHead;
 use cairn_core::ids::{CatalogId, NodeId};
 use cairn_core::journal::{JournalKept, JournalWriter, Position};
-use cairn_core::liveness::NodeState;
+use cairn_core::liveness::{Membership, NodeState};
 use cairn_core::names::Zone;
 use cairn_kv::StorageFailure;
 use cairn_proto::v1::meta_journal_client::MetaJournalClient;
@@ -68,7 +68,11 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
         let directory = master.nodes.directory();
         let current: BTreeSet<_> = tasks.keys().copied().collect();
         let hopeless = journal.hopeless();
-        let chosen = choose(&directory, &current, &hopeless, journal.copies() as usize + 1);
+        let keepers = journal.keepers().into_iter();
+        let keeping = keepers.filter(|(_, keeper)| keeper.problem.is_none());
+        let keeping = keeping.map(|(node, _)| node).collect();
+        let known = Known { current, keeping, hopeless };
+        let chosen = choose(&directory, &known, journal.copies() as usize);
         let stays = |node: &NodeId, address: &str| {
             chosen.contains(node)
                 && directory.get(node).is_some_and(|view| view.record.address == address)
@@ -102,24 +106,35 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
     }
 }
 
-/// Who keeps the journal: those who do already, in different zones first, nobody who is gone, and who fails for long or is being
-/// emptied only where there is nobody else.
-fn choose(
-    directory: &Directory,
-    current: &BTreeSet<NodeId>,
-    hopeless: &BTreeSet<NodeId>,
-    count: usize,
-) -> Vec<NodeId> {
+/// What is known of those who keep the journal, or were asked to.
+#[derive(Debug, Default)]
+struct Known {
+    /// Asked to.
+    current: BTreeSet<NodeId>,
+    /// They keep up.
+    keeping: BTreeSet<NodeId>,
+    /// They fail for long.
+    hopeless: BTreeSet<NodeId>,
+}
+
+/// Who keeps the journal, one more than the `copies` where there is one: those who do already, in different zones first, nobody
+/// who is gone, and who fails for long only where there is nobody else. Who is being emptied makes up for those that do not
+/// keep up yet, and no more.
+fn choose(directory: &Directory, known: &Known, copies: usize) -> Vec<NodeId> {
     let mut there: Vec<_> =
         directory.values().filter(|view| view.state != NodeState::Down).collect();
-    there.sort_by_key(|view| (!current.contains(&view.node), view.node));
+    there.sort_by_key(|view| (!known.current.contains(&view.node), view.node));
     let mut zones: BTreeSet<&Zone> = BTreeSet::new();
-    let is_last =
-        |view: &&NodeView| hopeless.contains(&view.node) || view.state == NodeState::Draining;
-    let (last, there): (Vec<_>, Vec<_>) = there.into_iter().partition(is_last);
+    let leaves = |view: &&NodeView| view.record.membership == Membership::Draining;
+    let (leaving, there): (Vec<_>, Vec<_>) = there.into_iter().partition(leaves);
+    let is_hopeless = |view: &&NodeView| known.hopeless.contains(&view.node);
+    let (last, there): (Vec<_>, Vec<_>) = there.into_iter().partition(is_hopeless);
     let (first, rest): (Vec<_>, Vec<_>) =
         there.into_iter().partition(|view| zones.insert(&view.record.zone));
-    first.into_iter().chain(rest).chain(last).take(count).map(|view| view.node).collect()
+    let mut chosen: Vec<_> = first.into_iter().chain(rest).chain(last).take(copies + 1).collect();
+    let keeping = chosen.iter().filter(|view| known.keeping.contains(&view.node)).count();
+    chosen.extend(leaving.into_iter().take(copies.saturating_sub(keeping)));
+    chosen.into_iter().map(|view| view.node).collect()
 }
 
 /// The journal on one node.
@@ -277,7 +292,7 @@ impl Keeping {
 #[cfg(test)]
 mod tests {
     use cairn_core::ids::DiskIncarnation;
-    use cairn_core::liveness::Membership;
+
     use uuid::Uuid;
 
     use super::*;
@@ -295,7 +310,7 @@ mod tests {
                 zone: Zone::new(zone).expect("a label"),
                 membership: Membership::Member,
             };
-            (id(n), NodeView { node: id(n), record, state, report: Arc::default() })
+            (id(n), NodeView { node: id(n), record, state, doubt: None, report: Arc::default() })
         };
         nodes.iter().map(view).collect()
     }
@@ -304,13 +319,32 @@ mod tests {
     fn the_journal_stays_where_it_is_and_spreads_over_zones_and_leaves_who_is_gone() {
         use NodeState::{Down, Up};
         let there = directory(&[(1, "a", Up), (2, "a", Up), (3, "b", Up), (4, "c", Down)]);
-        let none = BTreeSet::new();
-        assert_eq!(choose(&there, &none, &none, 2), [id(1), id(3)], "two zones");
-        assert_eq!(choose(&there, &none, &none, 4), [id(1), id(3), id(2)], "not who is gone");
-        let current = BTreeSet::from([id(2), id(3)]);
-        assert_eq!(choose(&there, &current, &none, 2), [id(2), id(3)], "it stays");
-        let hopeless = BTreeSet::from([id(3)]);
-        assert_eq!(choose(&there, &current, &hopeless, 2), [id(2), id(1)], "who fails is replaced");
-        assert_eq!(choose(&there, &current, &hopeless, 3).last(), Some(&id(3)), "unless needed");
+        let knows = |current: &[u128], hopeless: &[u128]| Known {
+            current: current.iter().map(|&n| id(n)).collect(),
+            keeping: BTreeSet::new(),
+            hopeless: hopeless.iter().map(|&n| id(n)).collect(),
+        };
+        let none = knows(&[], &[]);
+        assert_eq!(choose(&there, &none, 1), [id(1), id(3)], "two zones");
+        assert_eq!(choose(&there, &none, 3), [id(1), id(3), id(2)], "not who is gone");
+        assert_eq!(choose(&there, &knows(&[2, 3], &[]), 1), [id(2), id(3)], "it stays");
+        let failing = knows(&[2, 3], &[3]);
+        assert_eq!(choose(&there, &failing, 1), [id(2), id(1)], "who fails is replaced");
+        assert_eq!(choose(&there, &failing, 2).last(), Some(&id(3)), "unless needed");
+    }
+
+    #[test]
+    fn a_node_that_is_drained_keeps_the_journal_until_enough_others_keep_up() {
+        use NodeState::Up;
+        let mut there = directory(&[(1, "a", Up), (2, "b", Up), (3, "c", Up)]);
+        for view in there.values_mut().filter(|view| view.node == id(2)) {
+            view.record.membership = Membership::Draining;
+        }
+        let all: BTreeSet<_> = [id(1), id(2), id(3)].into();
+        let mut known = Known { current: all, keeping: [id(1)].into(), ..Known::default() };
+        assert_eq!(choose(&there, &known, 2), [id(1), id(3), id(2)], "node 3 is not there yet");
+        known.keeping.insert(id(3));
+        assert_eq!(choose(&there, &known, 2), [id(1), id(3)]);
+        assert_eq!(choose(&there, &known, 3), [id(1), id(3), id(2)], "there are not enough others");
     }
 }

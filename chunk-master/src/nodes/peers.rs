@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cairn_core::copies::{CopyReceipt, NodeMoment, Place};
 use cairn_core::digest::ChunkHash;
-use cairn_core::ids::{BlobId, ChunkId};
+use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation};
 use cairn_proto::v1::chunks_client::ChunksClient;
 use cairn_proto::v1::{
     self, CopyChunkRequest, DeleteChunksRequest, ListStoredChunksRequest, StatChunkRequest,
@@ -130,20 +130,20 @@ impl Peers {
         Ok(Deleted { deleted: answer.deleted, kept: kept.collect::<Result<_, _>>()? })
     }
 
-    /// Has a node read all of a chunk and check it, within `bound`; its length and hash.
+    /// Has a node read all of a chunk and check it, within `bound`; its length and hash, and the disk that it lies on.
     pub(crate) async fn prove(
         &self,
         address: &str,
         chunk: ChunkId,
         bound: Duration,
-    ) -> Result<(u64, ChunkHash), Unreached> {
+    ) -> Result<(u64, ChunkHash, DiskIncarnation), Unreached> {
         let mut client = self.client(address)?;
         let message =
             StatChunkRequest { chunk: Some(chunk.into()), prove: true, ..Default::default() };
         let mut request = Request::new(message);
         request.set_timeout(bound);
         let answer = self.within(bound, address, client.stat(request)).await?;
-        Ok((answer.length, convert::chunk_hash(&answer.hash)?))
+        Ok((answer.length, convert::chunk_hash(&answer.hash)?, convert::disk(&answer.disk)?))
     }
 
     /// Has `target` fetch a chunk from `source` and make it durable, within `bound`.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RegisterNode, Heartbeat ─►┐                       ┌─► place   (Begin, Allocate)
-//!                           ├─► one short mutex ────┼─► places  (Locate)
+//! gateways' calls ─────────►├─► one short mutex ────┼─► places  (Locate)
 //! reassess, every beat ────►┘                       └─► changes (WatchNodes)
 //! ```
 //!
@@ -16,15 +16,18 @@ use std::time::Duration;
 
 use cairn_core::copies::{ChunkPlacement, ChunkWant, NodeMoment, Place};
 use cairn_core::digest::plain_crc;
-use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
+use cairn_core::doubt::{Doubt, FlapBounds, Heard, Least, Reach, Steadiness, doubted};
+use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, GatewayId, NodeId};
 use cairn_core::lifecycle::CopyState;
 use cairn_core::liveness::{Liveness, LivenessBounds, Membership, NodeState};
 use cairn_core::names::Zone;
 use cairn_core::placement::{Candidate, place};
+use cairn_proto::convert::NodeCalls;
 use cairn_runtime::Clock;
 use tokio::sync::broadcast;
 
 use crate::catalog::{ChunkEntry, NodeRecord};
+use crate::config::Config;
 use crate::error::{NodeUnknown, NotPlaced};
 
 /// Changes that a slow watcher may lag behind before it is given the full list instead.
@@ -114,6 +117,8 @@ pub(crate) struct NodeView {
     pub(crate) node: NodeId,
     pub(crate) record: NodeRecord,
     pub(crate) state: NodeState,
+    /// Why it is Suspect, when it is heard.
+    pub(crate) doubt: Option<Doubt>,
     pub(crate) report: Arc<Report>,
 }
 
@@ -136,6 +141,8 @@ pub(crate) struct Spread {
     pub(crate) copies: u32,
     /// Least zones, where there are that many.
     pub(crate) zones: u32,
+    /// Copies with which it may do when nodes are short.
+    pub(crate) least: u32,
 }
 
 /// What a placement gives to a transaction.
@@ -153,6 +160,8 @@ pub(crate) type Directory = BTreeMap<NodeId, NodeView>;
 struct Member {
     record: NodeRecord,
     liveness: Liveness,
+    steadiness: Steadiness,
+    doubt: Option<Doubt>,
     report: Arc<Report>,
     /// Placed here since the last heartbeat.
     pending_bytes: u64,
@@ -167,6 +176,8 @@ impl Member {
             report: Arc::new(Report::unheard(&record)),
             record,
             liveness: Liveness::joining(clock.monotonic()),
+            steadiness: Steadiness::default(),
+            doubt: None,
             pending_bytes: 0,
             pending_writes: 0,
             announced: NodeState::Joining,
@@ -191,7 +202,9 @@ impl Member {
     }
 
     fn view(&self, node: NodeId, state: NodeState) -> NodeView {
-        NodeView { node, record: self.record.clone(), state, report: Arc::clone(&self.report) }
+        let (record, report) = (self.record.clone(), Arc::clone(&self.report));
+        let doubt = self.doubt.filter(|_| state == NodeState::Suspect);
+        NodeView { node, record, state, doubt, report }
     }
 }
 
@@ -199,18 +212,27 @@ impl Member {
 #[derive(Debug)]
 pub(crate) struct Registry {
     members: Mutex<BTreeMap<NodeId, Member>>,
+    /// What gateways said lately. Taken under the members, never the other way round.
+    reach: Mutex<Reach>,
     changes: broadcast::Sender<Vec<NodeView>>,
     clock: Clock,
     bounds: LivenessBounds,
+    flaps: FlapBounds,
+    /// What must be left that nobody doubts.
+    least: Least,
 }
 
 impl Registry {
-    pub(crate) fn new(clock: Clock, bounds: LivenessBounds) -> Self {
+    pub(crate) fn new(clock: Clock, config: &Config) -> Self {
+        let copies = usize::try_from(config.copies).unwrap_or(usize::MAX);
         Self {
             members: Mutex::default(),
+            reach: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             clock,
-            bounds,
+            bounds: config.liveness,
+            flaps: config.flaps,
+            least: Least { nodes: copies, zones: copies },
         }
     }
 
@@ -219,48 +241,121 @@ impl Registry {
     }
 
     fn state(&self, member: &Member) -> NodeState {
-        let membership = member.record.membership;
-        member.liveness.state_of(membership, self.clock.monotonic(), &self.bounds)
+        let (membership, now) = (member.record.membership, self.clock.monotonic());
+        match member.liveness.state_of(membership, now, &self.bounds) {
+            NodeState::Up if member.doubt.is_some() => NodeState::Suspect,
+            state => state,
+        }
+    }
+
+    /// A member is heard; tells whether it was away before.
+    fn hear(&self, member: &mut Member) -> bool {
+        let now = self.clock.monotonic();
+        let state = member.liveness.state(now, &self.bounds);
+        member.liveness.heard(now);
+        let was_away = matches!(state, NodeState::Suspect | NodeState::Down);
+        if was_away {
+            member.steadiness.returned(now, &self.flaps);
+        }
+        was_away
+    }
+
+    /// Judges whom to doubt of those that are heard.
+    fn judge(&self, members: &mut BTreeMap<NodeId, Member>) {
+        let now = self.clock.monotonic();
+        // One that is drained takes nothing anyway, and is no reason to trust another.
+        let is_heard = |member: &Member| {
+            let membership = member.record.membership;
+            member.liveness.state_of(membership, now, &self.bounds) == NodeState::Up
+        };
+        let up = members.iter().filter(|(_, member)| is_heard(member)).map(|(&node, _)| node);
+        let up: BTreeSet<_> = up.collect();
+        let unreached = self.reach().unreached(now, &up);
+        let mut heard = Vec::with_capacity(up.len());
+        for (&node, member) in members.iter_mut().filter(|(node, _)| up.contains(node)) {
+            let unreached = unreached.get(&node).copied();
+            if member.doubt == Some(Doubt::Unreached) && unreached.is_none() {
+                // As good as a return from silence: it may not be reached again as soon as it is called.
+                member.steadiness.returned(now, &self.flaps);
+            }
+            let unsteady = member.steadiness.is_unsteady(now, &self.flaps);
+            heard.push(Heard { node, zone: member.record.zone.clone(), unreached, unsteady });
+        }
+        let doubted = doubted(&heard, self.least);
+        for (node, member) in members.iter_mut() {
+            member.doubt = doubted.get(node).copied();
+        }
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A gateway tells how its calls went.
+    pub(crate) fn told(&self, gateway: GatewayId, calls: &[NodeCalls]) {
+        let now = self.clock.monotonic();
+        let members = self.lock();
+        let mut reach = self.reach();
+        for NodeCalls { node, calls } in calls {
+            if members.contains_key(node) {
+                reach.tell(now, gateway, *node, *calls);
+            }
+        }
+        drop(reach);
+        drop(members);
+        self.reassess();
+    }
+
+    /// What watchers are to hear of a member, when it is something new.
+    fn change(&self, node: NodeId, member: &mut Member) -> Option<NodeView> {
+        let state = self.state(member);
+        let is_new = std::mem::replace(&mut member.announced, state) != state;
+        is_new.then(|| member.view(node, state))
     }
 
     /// Tells watchers; nobody may be watching.
     fn announce(&self, changed: Vec<NodeView>) {
         for node in &changed {
-            let (id, state) = (node.node, node.state);
-            tracing::info!(target: "cairn", node = %id, ?state, "node changed");
+            let (id, state, doubt) = (node.node, node.state, node.doubt);
+            tracing::info!(target: "cairn", node = %id, ?state, ?doubt, "node changed");
         }
         if !changed.is_empty() {
             let _watchers = self.changes.send(changed);
         }
     }
 
-    /// Takes nodes from the catalog: nobody of them was heard yet.
+    /// Takes nodes from the catalog. Those that are not known were not heard yet; of the others, another master may have written
+    /// whether they belong.
     pub(crate) fn load(&self, nodes: impl IntoIterator<Item = (NodeId, NodeRecord)>) {
-        let mut members = self.lock();
         for (node, record) in nodes {
-            if record.membership == Membership::Removed {
-                continue;
+            let membership = record.membership;
+            if membership != Membership::Removed {
+                let joining = || Member::joining(record, &self.clock);
+                self.lock().entry(node).or_insert_with(joining);
             }
-            let joining = || Member::joining(record, &self.clock);
-            members.entry(node).or_insert_with(joining);
+            self.belongs(node, membership);
         }
     }
 
     /// A node has made itself known, which is as good as a heartbeat. Other disks or another address make it a new one.
     pub(crate) fn register(&self, node: NodeId, record: NodeRecord, report: Report) {
         let mut members = self.lock();
+        let was_away = members.get_mut(&node).is_some_and(|member| self.hear(member));
         let known = members.get(&node).is_some_and(|m| m.record == record);
         if !known {
-            members.insert(node, Member::joining(record, &self.clock));
+            let steadiness = members.remove(&node).map(|before| before.steadiness);
+            let steadiness = steadiness.unwrap_or_default();
+            let member = Member { steadiness, ..Member::joining(record, &self.clock) };
+            members.entry(node).or_insert(member).liveness.heard(self.clock.monotonic());
+        }
+        if was_away {
+            self.judge(&mut members);
         }
         if let Some(member) = members.get_mut(&node) {
-            member.liveness.heard(self.clock.monotonic());
             member.reports(report);
-            let state = self.state(member);
-            if !known || member.announced != state {
-                member.announced = state;
-                self.announce(vec![member.view(node, state)]);
-            }
+            let changed = self.change(node, member);
+            let again = || member.view(node, member.announced);
+            self.announce(if known { changed.into_iter().collect() } else { vec![again()] });
         }
     }
 
@@ -270,43 +365,33 @@ impl Registry {
         let mut members = self.lock();
         let member = members.get_mut(&node).filter(|m| m.record.disks == disks);
         let member = member.ok_or(NodeUnknown(node))?;
-        member.liveness.heard(self.clock.monotonic());
         member.reports(report);
-        let state = self.state(member);
-        if member.announced != state {
-            member.announced = state;
-            self.announce(vec![member.view(node, state)]);
+        if self.hear(member) || member.doubt.is_some() {
+            self.judge(&mut members);
         }
+        let changed = members.get_mut(&node).and_then(|member| self.change(node, member));
+        self.announce(changed.into_iter().collect());
         Ok(())
     }
 
     /// Whether a node belongs to the cluster from now on. One that was removed is told to watchers, and forgotten.
     pub(crate) fn belongs(&self, node: NodeId, membership: Membership) {
         let mut members = self.lock();
-        let Some(member) = members.get_mut(&node) else { return };
+        let known = members.get_mut(&node).filter(|m| m.record.membership != membership);
+        let Some(member) = known else { return };
         member.record.membership = membership;
-        let state = self.state(member);
-        if member.announced != state {
-            member.announced = state;
-            self.announce(vec![member.view(node, state)]);
-        }
+        self.announce(self.change(node, member).into_iter().collect());
         if membership == Membership::Removed {
             members.remove(&node);
         }
     }
 
-    /// Judges silence, so that watchers hear of nodes that say nothing.
+    /// Judges silence and doubts, so that watchers hear of nodes that say nothing.
     pub(crate) fn reassess(&self) {
         let mut members = self.lock();
-        let mut changed = Vec::new();
-        for (&node, member) in members.iter_mut() {
-            let state = self.state(member);
-            if member.announced != state {
-                member.announced = state;
-                changed.push(member.view(node, state));
-            }
-        }
-        self.announce(changed);
+        self.judge(&mut members);
+        let changed = members.iter_mut().filter_map(|(&node, member)| self.change(node, member));
+        self.announce(changed.collect());
     }
 
     /// All nodes, by id.
@@ -343,7 +428,21 @@ impl Registry {
         wants: &[ChunkWant],
         least_zones: u32,
     ) -> Result<Placement<'_>, NotPlaced> {
+        self.place_at_least(blob, wants, usize::MAX, least_zones)
+    }
+
+    /// As [`Self::place`]. Where there are too few nodes for all copies of a chunk, `least` of them do, once all nodes were
+    /// heard.
+    pub(crate) fn place_at_least(
+        &self,
+        blob: BlobId,
+        wants: &[ChunkWant],
+        least: usize,
+        least_zones: u32,
+    ) -> Result<Placement<'_>, NotPlaced> {
         let mut members = self.lock();
+        let unheard = members.values().any(|member| self.state(member) == NodeState::Joining);
+        let least = if unheard { usize::MAX } else { least };
         let zones: BTreeMap<_, _> =
             members.iter().map(|(&node, member)| (node, member.record.zone.clone())).collect();
         let there = zones.values().collect::<BTreeSet<_>>().len();
@@ -356,8 +455,9 @@ impl Registry {
         let mut chunks = Vec::with_capacity(wants.len());
         let mut given = Vec::new();
         for want in wants {
-            let chosen = place_one(blob, want, &candidates, &zones, least_zones);
-            let nodes = chosen.map_err(|too_few| self.unless_unheard(&members, too_few))?;
+            let chosen = place_one(blob, want, &candidates, least, (&zones, least_zones));
+            // Nodes that were not heard since this master began may live.
+            let nodes = chosen.map_err(|few| if unheard { NotPlaced::NotHeardYet } else { few })?;
             for candidate in candidates.iter_mut().filter(|c| nodes.contains(&c.node)) {
                 candidate.filled = candidate.filled.saturating_add(want.length);
                 candidate.load = candidate.load.saturating_add(1);
@@ -378,12 +478,6 @@ impl Registry {
         Ok(Placement { registry: self, chunks, given, zones: least_zones })
     }
 
-    /// Why nothing was placed: nodes that were not heard since this master began may live.
-    fn unless_unheard(&self, members: &BTreeMap<NodeId, Member>, too_few: NotPlaced) -> NotPlaced {
-        let unheard = |member: &Member| self.state(member) == NodeState::Joining;
-        if members.values().any(unheard) { NotPlaced::NotHeardYet } else { too_few }
-    }
-
     fn take_back(&self, given: &[(NodeId, u64)]) {
         let mut members = self.lock();
         for (node, bytes) in given {
@@ -399,13 +493,17 @@ fn place_one(
     blob: BlobId,
     want: &ChunkWant,
     candidates: &[Candidate],
-    zones: &BTreeMap<NodeId, Zone>,
-    least_zones: u32,
+    least: usize,
+    (zones, least_zones): (&BTreeMap<NodeId, Zone>, u32),
 ) -> Result<Vec<NodeId>, NotPlaced> {
     let held: Vec<_> = want.holders.iter().filter_map(|id| zones.get(id)).cloned().collect();
     let excluded: BTreeSet<_> = want.holders.iter().chain(&want.failed).copied().collect();
     let chunk = ChunkId::new(blob, want.index);
-    let nodes = place(chunk, want.length, want.copies, candidates, &held, &excluded)?;
+    let choose = |copies| place(chunk, want.length, copies, candidates, &held, &excluded);
+    let nodes = match choose(want.copies) {
+        Err(few) if few.found >= least.max(1) => choose(few.found)?,
+        chosen => chosen?,
+    };
     check_zones(want, &nodes, zones, least_zones)?;
     Ok(nodes)
 }
@@ -417,6 +515,9 @@ fn check_zones(
     wanted: u32,
 ) -> Result<(), NotPlaced> {
     let holding = want.holders.iter().chain(chosen).filter_map(|node| zones.get(node));
+    let copies = u32::try_from(want.holders.len() + chosen.len()).unwrap_or(u32::MAX);
+    // Fewer copies than zones are in as many zones.
+    let wanted = wanted.min(copies);
     let found = holding.collect::<BTreeSet<_>>().len();
     let found = u32::try_from(found).unwrap_or(u32::MAX);
     if found < wanted { Err(NotPlaced::Zones { wanted, found }) } else { Ok(()) }

@@ -6,6 +6,7 @@ use cairn_core::ids::{BlobId, ChunkId, ChunkIndex, NodeId};
 use cairn_core::names::ObjectKey;
 use cairn_core::object::{ObjectInfo, VersionId};
 use cairn_core::range::ByteRange;
+use cairn_core::strategy::ReadStrategy;
 use cairn_kv::Read;
 
 use super::head::{self, LookupError};
@@ -52,6 +53,8 @@ pub(crate) struct LocatedPage {
     pub(crate) condemned: bool,
     pub(crate) chunks: Vec<Located>,
     pub(crate) next_offset: Option<u64>,
+    /// How the bucket wants copies to be read.
+    pub(crate) read: Option<ReadStrategy>,
 }
 
 /// Finds the chunks that touch the range, from its beginning, as many as one answer holds.
@@ -78,6 +81,7 @@ pub(crate) fn locate(read: &impl Read, request: &Locate) -> Result<LocatedPage, 
         object: version.info,
         chunks,
         next_offset: (reached < range.end()).then_some(reached),
+        read: bucket::live(read, &request.bucket).map_err(LookupError::from)?.policy.read,
     })
 }
 

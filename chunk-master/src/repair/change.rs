@@ -17,7 +17,7 @@ use cairn_core::copies::CopyReceipt;
 use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{ChunkId, DiskIncarnation, NodeId};
 use cairn_core::lifecycle::CopyState;
-use cairn_core::mend::{Mend, SeenCopy};
+use cairn_core::mend::Mend;
 use cairn_kv::{Read, Txn};
 use uuid::Uuid;
 
@@ -89,6 +89,7 @@ pub(super) fn begin(
     let member = record::get::<NodeRecord>(txn, &node)?.is_some_and(|node| node.takes_copies());
     let mut open = OpenPage::of(txn, chunk)?;
     let Some(entry) = open.entry(chunk, hash).filter(|_| member) else { return Ok(false) };
+    entry.mended = true;
     if !entry.copies.iter().any(|copy| copy.node == node) {
         entry.copies.push(Copy { node, disk: no_disk(), state: CopyState::Copying });
     }
@@ -164,15 +165,26 @@ pub(super) fn unname(
     around: &Around,
 ) -> Result<bool, RepairError> {
     let Some(seen) = look(txn, chunk, around)? else { return Ok(false) };
-    let counts =
-        |copy: &&SeenCopy| copy.is_certain() && copy.node != node && proven.contains(&copy.node);
-    let enough = seen.copies.iter().filter(counts).count() >= seen.wanted;
-    if !enough || around.mend(&seen.copies, seen.wanted) != Mend::GiveUp(node) {
+    if around.mend(&seen.copies, seen.wanted) != Mend::GiveUp(node) {
         return Ok(false);
     }
     let mut open = OpenPage::of(txn, chunk)?;
+    let certain: BTreeSet<_> =
+        seen.copies.iter().filter(|copy| copy.is_certain()).map(|copy| copy.node).collect();
+    let mut others = 0;
+    for copy in open.page.chunks.get(&chunk.index).iter().flat_map(|entry| &entry.copies) {
+        // What memory knows of a node may be older than its record.
+        let vouched = record::get::<NodeRecord>(txn, &copy.node)?
+            .is_some_and(|record| record.takes_copies() && record.vouches_for(copy.disk));
+        let counts = certain.contains(&copy.node) && proven.contains(&copy.node);
+        others += usize::from(copy.node != node && counts && vouched);
+    }
+    if others < seen.wanted {
+        return Ok(false);
+    }
     let left = open.unname(chunk, |copy| copy.node == node);
     if let Some(entry) = open.page.chunks.get_mut(&chunk.index) {
+        entry.mended = true;
         entry.zones = zones(txn, &entry.copies)?;
     }
     record::delete::<Finding>(txn, &FindingKey { chunk, node })?;

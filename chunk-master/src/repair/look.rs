@@ -14,6 +14,7 @@ use cairn_kv::Read;
 
 use crate::catalog::{Blob, ChunkEntry, Copy, Page, PageKey, record};
 use crate::error::CatalogError;
+use crate::jobs::drain::is_paused;
 use crate::master::Master;
 use crate::nodes::{Directory, NodeView, places};
 use crate::object::locate::findings;
@@ -28,6 +29,8 @@ pub(crate) struct Around {
     open_zones: Arc<BTreeSet<Zone>>,
     /// A node that is too full: a copy there is to be moved.
     relieved: Option<NodeId>,
+    /// Copies stay in their zones: there is no place in another one.
+    settled: bool,
 }
 
 impl Around {
@@ -39,7 +42,19 @@ impl Around {
             awaited: Arc::new(master.nodes.away_for_less_than(master.config.repair_after)),
             directory: Arc::new(directory),
             relieved: None,
+            settled: false,
         }
+    }
+
+    /// The same question, of the nodes as they are now.
+    pub(super) fn renewed(&self, master: &Master) -> Self {
+        let now = Self::now(master).relieving(self.relieved);
+        if self.settled { now.settled() } else { now }
+    }
+
+    /// The same, where there is no place in another zone.
+    pub(super) fn settled(self) -> Self {
+        Self { open_zones: Arc::default(), settled: true, ..self }
     }
 
     /// The same, and a copy on this node is to be moved elsewhere.
@@ -145,12 +160,17 @@ pub(super) fn seen(
 ) -> Result<Seen, CatalogError> {
     let mut found_bad = findings(read, chunk.blob, chunk.index, chunk.index + 1)?;
     let found_bad = found_bad.remove(&chunk.index).unwrap_or_default();
+    let mut copies = around.see(&entry.copies, &found_bad);
+    for copy in copies.iter_mut().filter(|copy| copy.leaves) {
+        // Where the drain is paused, they stay for now.
+        copy.leaves = !is_paused(read, copy.node)?;
+    }
     Ok(Seen {
         chunk,
         length: entry.length,
         hash: entry.hash,
         wanted: blob.copies as usize,
-        copies: around.see(&entry.copies, &found_bad),
+        copies,
         sources: places(&around.directory, chunk, entry, &found_bad),
     })
 }

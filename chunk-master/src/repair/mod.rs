@@ -45,6 +45,7 @@ use self::walk::Walks;
 use crate::catalog::{Held, record};
 use crate::config::SeededBug;
 use crate::error::NotPlaced;
+use crate::jobs::ask::repair_is_paused;
 use crate::master::Master;
 use crate::nodes::{Deleted, NodeView, Unreached};
 use crate::object::report::ReportError;
@@ -227,6 +228,26 @@ async fn step(
     let Some((seen, mend)) = look_at(master, chunk, &around).await? else {
         return Ok(Outcome::Enough);
     };
+    if mend == Mend::Spread {
+        match add_one(master, &seen, mend, &around).await {
+            Ok(Outcome::Left) | Err(NotMended::Place(_)) => {}
+            ended => return ended,
+        }
+        // There is no place in another zone: what else is to be done must not wait for one.
+        let around = around.settled();
+        let mend = around.mend(&seen.copies, seen.wanted);
+        return carry_out(master, &seen, mend, around).await;
+    }
+    carry_out(master, &seen, mend, around).await
+}
+
+async fn carry_out(
+    master: &Master,
+    seen: &Seen,
+    mend: Mend,
+    around: Around,
+) -> Result<Outcome, NotMended> {
+    let chunk = seen.chunk;
     match mend {
         Mend::Nothing => Ok(Outcome::Enough),
         Mend::Forget if master.config.faults().has(SeededBug::KeepBegunCopies) => {
@@ -237,12 +258,13 @@ async fn step(
             master.kv.transact(Durability::Buffered, forget).await?;
             Ok(Outcome::Fewer)
         }
-        Mend::GiveUp(node) => give_up_one(master, &seen, node, around).await,
-        Mend::Copy | Mend::Spread => add_one(master, &seen, mend, &around).await,
+        Mend::GiveUp(node) => give_up_one(master, seen, node, around).await,
+        Mend::Copy | Mend::Spread => add_one(master, seen, mend, &around).await,
     }
 }
 
-/// How a chunk stands, and its next step; nothing while the catalog may be older than the nodes.
+/// How a chunk stands, and its next step; nothing while the catalog may be older than the nodes, or an operator has
+/// paused repair.
 async fn look_at(
     master: &Master,
     chunk: ChunkId,
@@ -250,7 +272,7 @@ async fn look_at(
 ) -> Result<Option<(Seen, Mend)>, ViewError<RepairError>> {
     let around = around.clone();
     let closure = move |view: &Snapshot<'_>| -> Result<_, RepairError> {
-        if record::get::<Held>(view, &())?.is_some() {
+        if record::get::<Held>(view, &())?.is_some() || repair_is_paused(view)? {
             return Ok(None);
         }
         let seen = look(view, chunk, &around)?;
@@ -272,6 +294,7 @@ async fn give_up_one(
 ) -> Result<Outcome, NotMended> {
     let (chunk, holder) = (seen.chunk, around.directory.get(&node).cloned());
     let proven = proof::of_enough(master, seen, node, &around).await?;
+    let around = around.renewed(master);
     let unname = move |txn: &mut Txn<'_>| change::unname(txn, chunk, node, &proven, &around);
     if !master.kv.transact(Durability::Synced, unname).await? {
         return Ok(Outcome::Left);
@@ -315,7 +338,7 @@ async fn add_one(
     }
     let mut failed = Vec::new();
     loop {
-        let target = place(master, seen, &failed)?;
+        let target = place(master, seen, mend, &failed)?;
         if !is_worth_it(seen, mend, around, target.node) {
             return Ok(Outcome::Left);
         }
@@ -370,13 +393,14 @@ async fn copy_to(
     }
 }
 
-/// Chooses where the next copy goes: another node than those that have, or had, one; else one of those that had. Not to one that
-/// has just `failed`.
-fn place(master: &Master, seen: &Seen, failed: &[NodeId]) -> Result<Place, NotPlaced> {
+/// Chooses where the next copy goes: another node than those that have, or had, one; else one of those that had, which may be the
+/// only one of its zone. Not to one that has just `failed`.
+fn place(master: &Master, seen: &Seen, mend: Mend, failed: &[NodeId]) -> Result<Place, NotPlaced> {
     let holds = |copy: &SeenCopy| copy.is_readable() || copy.standing == Standing::Awaited;
     let holders = seen.nodes(|copy| holds(copy) && !copy.leaves);
     let leaving = seen.nodes(|copy| holds(copy) && copy.leaves);
-    let had = seen.nodes(|copy| !holds(copy) && copy.standing != Standing::Begun);
+    let had = |copy: &SeenCopy| !holds(copy) && copy.standing != Standing::Begun;
+    let had = if mend == Mend::Spread { Vec::new() } else { seen.nodes(had) };
     let want = |not: &[&[NodeId]]| ChunkWant {
         index: seen.chunk.index,
         length: seen.length,

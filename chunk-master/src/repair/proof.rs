@@ -57,7 +57,9 @@ async fn prove(master: &Master, seen: &Seen, view: &NodeView) -> Proof {
     wait_for_turn(master, seen.length, &[], &[view.node]).await;
     let bound = bound_on(master, seen.length);
     match master.peers.prove(&view.record.address, seen.chunk, bound).await {
-        Ok(held) if held == (seen.length, seen.hash) => Proof::Intact,
+        // Another node is at the address by now.
+        Ok((.., disk)) if !view.record.disks.contains(&disk) => Proof::Unknown,
+        Ok((length, hash, _)) if (length, hash) == (seen.length, seen.hash) => Proof::Intact,
         Ok(_) => Proof::Bad(CopyFinding::Corrupt),
         Err(Unreached::Refused(error)) if error.reason == Reason::ChunkNotFound => {
             Proof::Bad(CopyFinding::Missing)

@@ -30,6 +30,9 @@ impl Queue {
         if self.at_work.contains(&chunk) {
             return false;
         }
+        if self.waiting.get(&chunk).is_some_and(|(waits, _)| *waits <= urgency) {
+            return false;
+        }
         let before = self.waiting.insert(chunk, (urgency, relieves));
         if let Some((before, _)) = before {
             self.order.remove(&(before, chunk));

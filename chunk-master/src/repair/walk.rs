@@ -19,7 +19,7 @@ use crate::nodes::{NodeView, pages_of};
 
 /// Manifest pages of one step of a walk.
 const PAGES_PER_STEP: usize = 512;
-/// Chunks after which a step ends with the page that it is at.
+/// Chunks that are judged, after which a step ends with the page that it is at.
 const CHUNKS_PER_STEP: usize = 1024;
 /// Pause between two steps, in which nothing waits.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -95,10 +95,10 @@ async fn walk(
     let after = master.repairer.walks.lock().get(&node).copied();
     let view = move |view: &Snapshot<'_>| -> Result<_, RepairError> {
         let pages = pages_of(view, node, after, PAGES_PER_STEP)?;
-        let mut found = Vec::new();
+        let (mut found, mut judged) = (Vec::new(), 0);
         for (nth, &page) in (1..).zip(&pages) {
-            on_page(view, node, page, &around, &mut found)?;
-            if found.len() >= CHUNKS_PER_STEP || nth == PAGES_PER_STEP {
+            judged += on_page(view, node, page, &around, &mut found)?;
+            if judged >= CHUNKS_PER_STEP || nth == PAGES_PER_STEP {
                 return Ok((found, Some(page)));
             }
         }
@@ -109,23 +109,25 @@ async fn walk(
     Ok(found)
 }
 
-/// Adds the chunks of a page with a copy on `node`.
+/// Adds the chunks of a page with a copy on `node`, for which something is to be done; how many it has judged.
 fn on_page(
     read: &impl Read,
     node: NodeId,
     key: PageKey,
     around: &Around,
     found: &mut Vec<Found>,
-) -> Result<(), CatalogError> {
-    let Some(blob) = record::get::<Blob>(read, &key.blob)?.filter(is_kept) else { return Ok(()) };
+) -> Result<usize, CatalogError> {
+    let Some(blob) = record::get::<Blob>(read, &key.blob)?.filter(is_kept) else { return Ok(0) };
+    let mut judged = 0;
     let page: Page = record::get(read, &key)?.unwrap_or_default();
     for (&index, entry) in &page.chunks {
         if entry.copies.iter().any(|copy| copy.node == node) {
+            judged += 1;
             let chunk = ChunkId::new(key.blob, index);
             let seen = seen(read, chunk, &blob, entry, around)?;
             let urgency = around.mend(&seen.copies, seen.wanted).urgency(&seen.copies, seen.wanted);
             found.extend(urgency.map(|urgency| (chunk, urgency)));
         }
     }
-    Ok(())
+    Ok(judged)
 }

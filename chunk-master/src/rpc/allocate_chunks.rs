@@ -47,6 +47,10 @@ pub(super) async fn allocate_chunks(
     master: &Master,
     request: AllocateChunksRequest,
 ) -> Result<AllocateChunksResponse, Status> {
+    let least = match request.least_copies {
+        0 => usize::MAX,
+        least => least as usize,
+    };
     let (request, wants) = parse(master, request).map_err(|field| invalid(&field))?;
     if request.received > MAX_FILE_BYTES {
         let (bytes, most) = (request.received, MAX_FILE_BYTES);
@@ -57,7 +61,7 @@ pub(super) async fn allocate_chunks(
     let (mut zones, mut changes) = (1, 0);
     let mut wait = QuotaWait::begin(master);
     loop {
-        let placement = master.nodes.place(spread, &wants, zones);
+        let placement = master.nodes.place_at_least(spread, &wants, least, zones);
         let placed = placement.as_ref().map(Placement::placed).map_err(|few| *few);
         let asked = request.clone();
         let closure = move |txn: &mut Txn<'_>| extend(txn, &asked, zones, &placed);

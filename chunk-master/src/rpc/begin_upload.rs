@@ -1,5 +1,6 @@
 //! BeginUpload.
 
+use cairn_core::bucket::BucketPolicy;
 use cairn_core::chunking::{ChunkSizes, MAX_FILE_BYTES};
 use cairn_core::copies::ChunkWant;
 use cairn_core::ids::{BlobId, ChunkIndex};
@@ -27,6 +28,7 @@ impl MaybeQuota for BeginError {
             | Self::Otherwise(_)
             | Self::Condition(_)
             | Self::Nodes(_)
+            | Self::Least(_)
             | Self::IdTaken(_)
             | Self::Aborted(_)
             | Self::Committed(_) => None,
@@ -61,6 +63,8 @@ fn parse(
         meta: convert::meta(request.meta)?,
         sizes,
         defaults: master.defaults(),
+        asked: convert::asked_durability(request.durability)?,
+        write: convert::strategy("write", &request.write)?,
         lease_until_ms: master.lease_until_ms(),
     };
     Ok((begin, place))
@@ -95,12 +99,15 @@ pub(super) async fn begin_upload(
         return Err(FileTooLarge { bytes, most }.to_status());
     }
     // Where the bucket says something else, the transaction tells, and nodes are chosen again.
-    let mut spread = Spread { copies: request.defaults.copies, zones: 1 };
+    let copies = request.defaults.copies;
+    let all = Spread { copies, zones: 1, least: copies };
+    let mut spread = request.spread(&BucketPolicy::default()).unwrap_or(all);
     let mut changes = 0;
     let mut wait = QuotaWait::begin(master);
     loop {
         let wants = wants(&request.sizes, request.length, place, spread.copies);
-        let placement = master.nodes.place(request.blob, &wants, spread.zones);
+        let least = spread.least as usize;
+        let placement = master.nodes.place_at_least(request.blob, &wants, least, spread.zones);
         let placed = placement.as_ref().map(Placement::placed).map_err(|few| *few);
         let asked = request.clone();
         let closure = move |txn: &mut Txn<'_>| begin(txn, &asked, spread, &placed);
@@ -151,5 +158,7 @@ fn answer(
         copies: begun.copies,
         lease_ms: millis(master.config.lease),
         without_sha256: !begun.sha256,
+        least_copies: begun.least_copies,
+        write: begun.write.map(|write| write.to_string()).unwrap_or_default(),
     }
 }

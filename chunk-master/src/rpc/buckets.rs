@@ -138,7 +138,8 @@ pub(super) async fn remove_bucket(
     let with_contents = request.with_contents;
     let parsed = caller(request.caller).and_then(|(principal, _)| {
         let bucket = bucket_key(&principal, &request.bucket)?;
-        Ok(Delete { bucket, with_contents, faults: master.config.faults() })
+        let job = master.jobs.beginning(master.time.wall_ms());
+        Ok(Delete { bucket, with_contents, job, faults: master.config.faults() })
     });
     let request = parsed.map_err(|field| invalid(&field))?;
     let name = request.bucket.bucket.clone();

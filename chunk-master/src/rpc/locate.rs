@@ -63,5 +63,6 @@ pub(super) async fn locate(
         chunks: chunks.collect(),
         next_offset: page.next_offset,
         lease_ms,
+        read: page.read.map(|read| read.to_string()).unwrap_or_default(),
     })
 }

@@ -10,6 +10,7 @@ mod delete_object;
 mod heartbeat;
 mod list_objects;
 mod locate;
+mod pending_uploads;
 mod quota_wait;
 mod register_node;
 mod renew_upload;
@@ -189,6 +190,7 @@ pub(crate) fn node_info(view: &NodeView) -> v1::NodeInfo {
         address: view.record.address.clone(),
         zone: view.record.zone.to_string(),
         state: v1::NodeState::from(view.state).into(),
+        doubt: view.doubt.map(v1::NodeDoubt::from).unwrap_or_default().into(),
         status: Some(v1::NodeStatus {
             capacity,
             used,

@@ -45,6 +45,7 @@ calls! {
     renew_upload::renew_upload(RenewUploadRequest) -> RenewUploadResponse;
     abort_upload::abort_upload(AbortUploadRequest) -> AbortUploadResponse;
     locate::locate(LocateRequest) -> LocateResponse;
+    pending_uploads::pending_uploads(PendingUploadsRequest) -> PendingUploadsResponse;
     stat_object::stat_object(StatObjectRequest) -> StatObjectResponse;
     list_objects::list_objects(ListObjectsRequest) -> ListObjectsResponse;
     delete_object::delete_object(DeleteObjectRequest) -> DeleteObjectResponse;

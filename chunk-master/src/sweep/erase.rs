@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use cairn_core::ids::{BlobId, NodeId};
 use cairn_core::lifecycle::BlobState;
-use cairn_core::liveness::Membership;
+use cairn_core::liveness::{Membership, NodeState};
 use cairn_kv::{Durability, Read, Txn};
+use cairn_replicas::{CopyError, DeleteStrategy, Deletion, delete};
 use futures_util::future::join_all;
 
 use super::{Effort, PassError, SweepError, SweepReport};
@@ -17,7 +18,7 @@ use crate::catalog::{
 };
 use crate::error::CatalogError;
 use crate::master::Master;
-use crate::nodes::Directory;
+use crate::nodes::{Directory, NodeView};
 
 /// Blobs that are erased side by side.
 const BLOBS_AT_A_TIME: usize = 8;
@@ -107,12 +108,15 @@ async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<
         tracing::error!(target: "cairn", blob = %blob.id, "queued to be erased, and not to be: run cairn admin fsck");
         return Ok(false);
     }
-    let mut clean = blob.gone.clone();
-    for &node in blob.nodes.difference(&blob.gone) {
-        if erase_on(master, directory, node, blob.id).await {
-            clean.insert(node);
-        }
+    let holders: Vec<NodeId> = blob.nodes.difference(&blob.gone).copied().collect();
+    let deletion = delete(&holders, DeleteStrategy::Parallel, |node| {
+        erase_on(master, directory, node, blob.id)
+    });
+    let Deletion { gone, failures, .. } = deletion.await;
+    for (node, error) in failures {
+        tracing::debug!(target: "cairn", %node, blob = %blob.id, %error, "blob not erased yet");
     }
+    let clean: BTreeSet<NodeId> = blob.gone.iter().copied().chain(gone).collect();
     if clean.is_empty() && !blob.nodes.is_empty() {
         return Ok(false);
     }
@@ -142,25 +146,30 @@ enum Forgotten {
     All,
 }
 
-/// True when the node holds nothing of the blob any more.
-async fn erase_on(master: &Master, directory: &Directory, node: NodeId, blob: BlobId) -> bool {
-    let Some(view) = directory.get(&node) else {
-        return false;
+/// Has the node erase all that it holds of the blob.
+async fn erase_on(
+    master: &Master,
+    directory: &Directory,
+    node: NodeId,
+    blob: BlobId,
+) -> Result<(), CopyError> {
+    let unreachable = |why: String| Err(CopyError::Unreachable(why));
+    let dead = |view: &NodeView| view.state == NodeState::Down;
+    let drained = |view: &NodeView| view.record.membership == Membership::Draining;
+    let view = match directory.get(&node) {
+        // It will be removed; if it comes back instead, what it has is an orphan.
+        Some(view) if dead(view) && drained(view) => return Ok(()),
+        Some(view) if view.state.serves_chunks() => view,
+        _ => return unreachable("it is away".to_owned()),
     };
-    if !view.state.serves_chunks() {
-        return false;
-    }
     for _ in 0..CALLS_PER_NODE {
         match master.peers.erase(&view.record.address, blob).await {
             Ok(true) => {}
-            Ok(false) => return true,
-            Err(error) => {
-                tracing::debug!(target: "cairn", %node, %blob, %error, "blob not erased yet");
-                return false;
-            }
+            Ok(false) => return Ok(()),
+            Err(error) => return unreachable(error.to_string()),
         }
     }
-    false
+    unreachable(format!("it has more after {CALLS_PER_NODE} calls"))
 }
 
 /// Takes the nodes that are clean from the blob and, when it has no others, removes a bounded part of its records. One

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! expire    alarms that ring ─────► uploads aborted, kept answers removed
-//! buckets   Deleting ─────────────► uploads aborted, files condemned; the bucket gone when nothing is left
 //! purge     condemned long enough ─► version gone, its blobs Purging
 //! early     room is short ────────► as purge, before the wait is over
 //! erase     purge queue ──────────► Chunks.Delete on every node of the blob ─► blob gone
@@ -16,7 +15,6 @@
 //! Only how long a version waits depends on the wall clock. When that has jumped against steady time, nothing is purged
 //! until it is set right or the master restarts; the other phases count steady time, or carry out what is final.
 
-mod buckets;
 mod early;
 mod erase;
 mod expire;
@@ -81,8 +79,6 @@ pub struct SweepReport {
     pub blobs_waiting: u64,
     /// Chunks on nodes that no blob names, deleted.
     pub orphans_deleted: u64,
-    /// Buckets whose contents were gone, removed.
-    pub buckets_removed: u64,
     /// A phase that got on reached its bound: more is due.
     pub behind: bool,
 }
@@ -175,7 +171,6 @@ pub(crate) async fn pass(master: &Master, effort: Effort) -> Result<SweepReport,
         return Ok(report);
     }
     expire::run(master, effort, &mut report).await?;
-    buckets::run(master, effort, &mut report).await?;
     if may_purge(master) {
         purge::run(master, effort, &mut report).await?;
         early::run(master, effort, &mut report).await?;
@@ -224,7 +219,9 @@ pub(crate) async fn run(master: &Master) {
             if effort == Effort::Bounded {
                 walk_at = now + master.config.sweep_every;
             }
-            match master.stop.run_until_cancelled(pass_and_count(master, effort)).await {
+            // Boxed: what a pass holds while it waits would be in every task that sweeps.
+            let pass = Box::pin(pass_and_count(master, effort));
+            match master.stop.run_until_cancelled(pass).await {
                 None => return,
                 Some(Next::AtOnce) => continue,
                 Some(Next::Later) => {}

@@ -8,7 +8,7 @@ use cairn_kv::Txn;
 
 use super::{Found, find};
 use crate::accounts::Accounts;
-use crate::catalog::{Blob, Finished, Outcome, PurgeQueued, Upload, record};
+use crate::catalog::{Blob, Finished, Outcome, Pending, PendingKey, PurgeQueued, Upload, record};
 use crate::config::{Faults, SeededBug};
 use crate::error::{CatalogError, UploadCommitted, UploadNotFound, operation_error};
 
@@ -62,6 +62,7 @@ pub(crate) fn give_back(
     blob.state = blob.state.step(BlobState::Purging)?;
     record::put(txn, &upload.blob, &blob)?;
     record::put(txn, &upload.blob, &PurgeQueued)?;
+    record::delete::<Pending>(txn, &PendingKey::of(id, &upload))?;
     record::delete::<Upload>(txn, &id)?;
     let finished =
         Finished { principal: upload.principal, finished_ms: now_ms, outcome: Outcome::Aborted };

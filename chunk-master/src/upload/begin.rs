@@ -1,21 +1,25 @@
 //! Begin: an upload comes to be, with its reservation, its blob and its lease, or not at all.
 
-use cairn_core::bucket::{ClusterDefaults, EffectivePolicy};
+use cairn_core::bucket::{BucketPolicy, ClusterDefaults, EffectivePolicy};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::ids::{BlobId, UploadId};
 use cairn_core::lifecycle::BlobState;
 use cairn_core::names::{BucketName, ObjectKey, Principal};
-use cairn_core::object::{ObjectMeta, WriteCondition};
+use cairn_core::object::{AskedDurability, ObjectMeta, WriteCondition};
 use cairn_core::quota::Amount;
+use cairn_core::strategy::SaveStrategy;
 use cairn_kv::Txn;
 
 use super::{Found, find};
 use crate::accounts::Accounts;
 use crate::bucket::{self, NoBucket};
-use crate::catalog::{Alarm, AlarmKey, Blob, Finished, Outcome, Progress, Subject, Upload, record};
+use crate::catalog::{
+    Alarm, AlarmKey, Blob, Finished, Outcome, Pending, PendingKey, Progress, Subject, Upload,
+    record,
+};
 use crate::error::{
-    CatalogError, ConditionRefused, NotPlaced, PlacedOtherwise, QuotaExceeded, UploadAborted,
-    UploadCommitted, UploadIdTaken, operation_error,
+    BelowLeast, CatalogError, ConditionRefused, NotPlaced, PlacedOtherwise, QuotaExceeded,
+    UploadAborted, UploadCommitted, UploadIdTaken, operation_error,
 };
 use crate::nodes::{Placed, Spread};
 use crate::object::head;
@@ -29,6 +33,7 @@ operation_error! {
         Condition(ConditionRefused),
         Quota(QuotaExceeded),
         Nodes(NotPlaced),
+        Least(BelowLeast),
         IdTaken(UploadIdTaken),
         Aborted(UploadAborted),
         Committed(UploadCommitted),
@@ -54,7 +59,34 @@ pub(crate) struct Begin {
     pub(crate) sizes: ChunkSizes,
     /// What the bucket's policy leaves open.
     pub(crate) defaults: ClusterDefaults,
+    /// What the acknowledgement is to mean at least.
+    pub(crate) asked: AskedDurability,
+    /// How the caller asks copies to be written.
+    pub(crate) write: Option<SaveStrategy>,
     pub(crate) lease_until_ms: u64,
+}
+
+impl Begin {
+    /// How copies are to be spread in a bucket with this policy: as it asks, or the caller when that is more. A quorum
+    /// says with how many the upload may do, unless it is fewer than the bucket or the cluster was told to keep.
+    pub(crate) fn spread(&self, policy: &BucketPolicy) -> Result<Spread, BelowLeast> {
+        let effective = policy.effective(&self.defaults);
+        let asked = self.asked.copies.max(self.asked.zones).unwrap_or(0);
+        let copies = effective.copies.max(asked);
+        let zones = effective.zones.max(self.asked.zones.unwrap_or(0));
+        let floor = policy.least_copies.or(self.defaults.least_copies);
+        let write = self.write.unwrap_or(effective.write);
+        let least = match write.quorum() {
+            None => effective.least_copies,
+            Some(quorum) => match floor {
+                Some(least) if quorum < least && self.write.is_some() => {
+                    return Err(BelowLeast { quorum, least });
+                }
+                floor => quorum.max(floor.unwrap_or(1)),
+            },
+        };
+        Ok(Spread { copies, zones, least: least.max(asked).min(copies) })
+    }
 }
 
 /// An upload that is open now.
@@ -64,6 +96,10 @@ pub(crate) struct Begun {
     pub(crate) sizes: ChunkSizes,
     pub(crate) reserved: u64,
     pub(crate) copies: u32,
+    /// Copies with which it may be committed.
+    pub(crate) least_copies: u32,
+    /// How the bucket wants copies to be written.
+    pub(crate) write: Option<SaveStrategy>,
     /// Whether the SHA-256 of the file is wanted.
     pub(crate) sha256: bool,
     /// The call was a repeat: nothing was reserved by it.
@@ -80,9 +116,11 @@ pub(crate) fn begin(
 ) -> Result<Begun, BeginError> {
     let earlier = earlier(txn, request)?;
     let name = bucket::key_of(&request.principal, &request.bucket);
-    let policy = bucket::live(txn, &name)?.policy.effective(&request.defaults);
+    let asked = bucket::live(txn, &name)?.policy;
+    let policy = asked.effective(&request.defaults);
     if let Some(upload) = earlier {
-        return repeat(txn, request, &policy, upload, spread, placed);
+        let begun = repeat(txn, request, &policy, upload, spread, placed)?;
+        return Ok(Begun { write: asked.write.map(|_| policy.write), ..begun });
     }
     let current = head::current(txn, &name, &request.key)?;
     head::check(&request.condition, current.as_ref())?;
@@ -92,16 +130,29 @@ pub(crate) fn begin(
     accounts.reserve(Amount::object(reserved), Amount::ZERO)?;
     accounts.store(txn)?;
 
-    spread.must_be(Spread { copies: policy.copies, zones: policy.zones })?;
-    open(txn, request, reserved, policy.copies, placed.clone()?)?;
+    let counts = request.spread(&asked)?;
+    spread.must_be(counts)?;
+    let placed = placed.clone()?;
+    placed.has_zones(request.asked)?;
+    open(txn, request, reserved, counts, placed)?;
     Ok(Begun {
         blob: request.blob,
         sizes: request.sizes,
         reserved,
-        copies: policy.copies,
+        copies: counts.copies,
+        least_copies: counts.least,
+        write: asked.write.map(|_| policy.write),
         sha256: policy.sha256,
         repeated: false,
     })
+}
+
+impl Placed {
+    /// Where the caller asks for zones by itself, there must be as many.
+    fn has_zones(&self, asked: AskedDurability) -> Result<(), NotPlaced> {
+        let (wanted, found) = (asked.zones.unwrap_or(0), self.zones);
+        if found < wanted { Err(NotPlaced::Zones { wanted, found }) } else { Ok(()) }
+    }
 }
 
 impl Spread {
@@ -144,7 +195,8 @@ fn repeat(
     placed: &Result<Placed, NotPlaced>,
 ) -> Result<Begun, BeginError> {
     let mut blob: Blob = record::must_get(txn, &upload.blob)?;
-    spread.must_be(Spread { copies: blob.copies, zones: upload.zones })?;
+    let least = upload.least_copies;
+    spread.must_be(Spread { copies: blob.copies, zones: upload.zones, least })?;
     blob.nodes.extend(placed.clone()?.nodes);
     record::put(txn, &upload.blob, &blob)?;
     upload.renew_lease(request.lease_until_ms);
@@ -154,6 +206,8 @@ fn repeat(
         sizes: blob.sizes,
         reserved: upload.reserved,
         copies: blob.copies,
+        least_copies: upload.least_copies,
+        write: None,
         sha256: policy.sha256,
         repeated: true,
     })
@@ -163,7 +217,7 @@ fn open(
     txn: &mut Txn<'_>,
     request: &Begin,
     reserved: u64,
-    copies: u32,
+    spread: Spread,
     placed: Placed,
 ) -> Result<(), CatalogError> {
     let Placed { nodes, zones } = placed;
@@ -174,7 +228,7 @@ fn open(
         condemned_refs: 0,
         length: 0,
         sizes: request.sizes,
-        copies,
+        copies: spread.copies,
         nodes,
     };
     record::put(txn, &request.blob, &blob)?;
@@ -186,12 +240,14 @@ fn open(
         known_length: request.length,
         reserved,
         zones,
+        least_copies: spread.least,
         condition: request.condition.clone(),
         meta: request.meta.clone(),
         lease_until_ms: request.lease_until_ms,
         progress: Progress::default(),
     };
     record::put(txn, &request.upload, &upload)?;
+    record::put(txn, &PendingKey::of(request.upload, &upload), &Pending)?;
     let alarm =
         AlarmKey { due_ms: request.lease_until_ms, subject: Subject::Upload(request.upload) };
     record::put(txn, &alarm, &Alarm)?;

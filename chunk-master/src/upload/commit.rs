@@ -16,8 +16,8 @@ use super::{Found, blob_of, find};
 use crate::accounts::Accounts;
 use crate::bucket::{self, NoBucket};
 use crate::catalog::{
-    Blob, Committed, Copy, Extent, Finished, Outcome, Page, Upload, Version, VersionKey,
-    VersionState, record,
+    Blob, Committed, Copy, Extent, Finished, Outcome, Page, Pending, PendingKey, Upload, Version,
+    VersionKey, VersionState, record,
 };
 use crate::config::{Faults, SeededBug};
 use crate::error::{
@@ -101,6 +101,7 @@ pub(crate) fn commit(txn: &mut Txn<'_>, request: &Commit) -> Result<Committed, C
     }
     head::point(txn, &name, bucket, &committed.object)?;
     put_version(txn, &upload, blob, &committed.object)?;
+    record::delete::<Pending>(txn, &PendingKey::of(id, &upload))?;
     let finished = Finished {
         principal: upload.principal,
         finished_ms: request.finished_ms,
@@ -124,7 +125,8 @@ fn check_complete(upload: &Upload, blob: &Blob, length: u64) -> Result<(), Commi
     Ok(upload.progress.tiles(length, &blob.sizes)?)
 }
 
-/// Checks that every chunk has its copies, and says what that is worth. The counters answer for files of
+/// Checks that every chunk has the copies that it must have, and says what that is worth. What is short of the copies
+/// wanted is repaired. The counters answer for files of
 /// any size, as long as every disk that gave receipts is still there; else the pages are read.
 fn check_copies(
     txn: &Txn<'_>,
@@ -133,7 +135,7 @@ fn check_copies(
     meta: u32,
 ) -> Result<Durability, CommitError> {
     let progress = &upload.progress;
-    let wanted = blob.copies.max(1);
+    let least = upload.least_copies.max(1);
     let nodes = Nodes::load(txn, progress.holders.iter().map(|holder| holder.node))?;
     let hosts = progress.holders.iter().filter(|h| nodes.vouches_for(**h));
     let hosts = hosts.count();
@@ -142,14 +144,18 @@ fn check_copies(
         if hosts < progress.holders.len() {
             (copies, zones) = recount(txn, upload, &nodes)?;
         }
-        if copies < wanted {
-            return Err(Incomplete::CopiesMissing { copies, wanted }.into());
+        if copies < least {
+            return Err(Incomplete::CopiesMissing { copies, wanted: least }.into());
         }
-        if zones < upload.zones {
-            return Err(Incomplete::ZonesMissing { zones, wanted: upload.zones }.into());
+        // Fewer copies are in fewer zones.
+        let wanted = upload.zones.min(copies);
+        if zones < wanted {
+            return Err(Incomplete::ZonesMissing { zones, wanted }.into());
         }
     }
-    Ok(Durability { copies, hosts: u32::try_from(hosts).unwrap_or(u32::MAX), zones, meta })
+    let wanted = if progress.chunks > 0 { blob.copies.max(copies) } else { copies };
+    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+    Ok(Durability { copies, hosts, zones, meta, wanted })
 }
 
 /// Least number of copies of any chunk on disks that are still there, and of zones that they are in.

@@ -168,6 +168,7 @@ fn merge(
         length: receipt.length,
         hash: receipt.hash,
         zones: nodes.zones(&copies),
+        mended: false,
         copies,
     };
     let progress = &mut upload.progress;

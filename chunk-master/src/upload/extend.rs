@@ -64,7 +64,8 @@ pub(crate) fn extend(
     let mut blob = blob_of(txn, &upload)?;
     reserve(txn, &mut upload, &blob.sizes, request.received)?;
     let copies = blob.copies;
-    Spread { copies, zones }.must_be(Spread { copies, zones: upload.zones })?;
+    let least = upload.least_copies;
+    Spread { copies, zones, least }.must_be(Spread { copies, zones: upload.zones, least })?;
     let nodes = placed.clone()?.nodes;
     if !nodes.is_subset(&blob.nodes) {
         blob.nodes.extend(nodes);

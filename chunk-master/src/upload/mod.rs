@@ -1,7 +1,7 @@
 //! Uploads: what each step does to the catalog, as bounded closures over one transaction.
 //!
 //! ```text
-//! begin ─► extend ─► confirm ─► … ─► commit ─► version
+//! begin ─► extend ─► confirm ─► … ─► commit ─► version ─► late
 //!   │         │         │
 //!   └─────────┴─────────┴─► abort (by its gateway, or when its lease ends)
 //! ```
@@ -14,6 +14,7 @@ pub(crate) mod begin;
 pub(crate) mod commit;
 pub(crate) mod confirm;
 pub(crate) mod extend;
+pub(crate) mod late;
 mod progress;
 
 use cairn_core::ids::{BlobId, UploadId};

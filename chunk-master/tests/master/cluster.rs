@@ -476,9 +476,21 @@ impl Cluster {
         let request = v1::ConfirmChunksRequest {
             upload_id,
             receipts,
-            caller: None,
             blob_id: upload.blob.clone(),
+            ..Default::default()
         };
+        Ok(self.client.confirm_chunks(request).await?.into_inner().refused)
+    }
+
+    /// Hands on copies beyond the quorum of a committed upload.
+    pub(crate) async fn confirm_late(
+        &mut self,
+        upload: &Upload,
+        receipts: Vec<v1::ChunkReceipt>,
+    ) -> Result<Vec<v1::RefusedCopy>, RemoteError> {
+        let (upload_id, blob_id) = (upload.id.clone(), upload.blob.clone());
+        let request =
+            v1::ConfirmChunksRequest { upload_id, receipts, blob_id, late: true, caller: None };
         Ok(self.client.confirm_chunks(request).await?.into_inner().refused)
     }
 

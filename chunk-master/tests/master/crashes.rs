@@ -48,11 +48,14 @@ enum Step {
     Report(&'static str),
     Sweep,
     Pass(u64),
+    PauseJob(&'static str),
+    ResumeJob(&'static str),
 }
 
 use Step::{
     Abort, Allocate, Begin, ChangeBucket, Commit, Confirm, CreateTenant, Delete, DeleteTenant,
-    MakeBucket, Pass, Register, RemoveBucket, Renew, Report, SetQuota, Sweep, Undelete,
+    MakeBucket, Pass, PauseJob, Register, RemoveBucket, Renew, Report, ResumeJob, SetQuota, Sweep,
+    Undelete,
 };
 
 /// Longer than any wait of the master.
@@ -103,6 +106,11 @@ const SCRIPT: &[Step] = &[
     Confirm(8, 1),
     RemoveBucket("photos", true),
     Commit(8, 2),
+    PauseJob("delete-bucket/default/photos"),
+    PauseJob("repair"),
+    Sweep,
+    ResumeJob("delete-bucket/default/photos"),
+    ResumeJob("repair"),
     // A master that starts purges nothing at first, so there is one sweep more than the deletion takes.
     Pass(LEASE_S),
     Sweep,
@@ -260,6 +268,14 @@ impl Play {
                 let request = v1::DeleteTenantRequest { tenant: tenant.into() };
                 Ok(cluster.admin.delete_tenant(request).await.map(drop)?)
             }
+            PauseJob(job) => {
+                let request = v1::PauseJobRequest { job: job.into() };
+                Ok(cluster.admin.pause_job(request).await.map(drop)?)
+            }
+            ResumeJob(job) => {
+                let request = v1::ResumeJobRequest { job: job.into() };
+                Ok(cluster.admin.resume_job(request).await.map(drop)?)
+            }
             Sweep => Ok(cluster.admin.sweep(v1::SweepRequest {}).await.map(drop)?),
             Pass(seconds) => {
                 tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -315,13 +331,18 @@ impl Play {
             node_id: self.cluster.nodes[0].id_bytes(),
             finding: v1::CopyFinding::Corrupt.into(),
         };
-        let request = v1::ReportCopiesRequest { reports: vec![report] };
+        let request = v1::ReportCopiesRequest { reports: vec![report], ..Default::default() };
         Ok(self.cluster.client.report_copies(request).await.map(drop)?)
     }
 
-    /// Leases and waits end, and the sweep does all that is left.
+    /// Operators resume what they had paused, leases and waits end, and the sweep does all that is left.
     async fn come_to_rest(&mut self) {
         const SWEEPS: u32 = 6;
+        for job in ["delete-bucket/default/photos", "repair"] {
+            let resumed = self.step(ResumeJob(job)).await.map_err(|error| error.reason);
+            let known = [Ok(()), Err(Reason::JobNotFound), Err(Reason::JobRefuses)];
+            assert!(known.contains(&resumed), "{job}: {resumed:?}");
+        }
         for _ in 0..SWEEPS {
             tokio::time::advance(Duration::from_secs(LONG_S)).await;
             self.hear_nodes().await;

@@ -29,7 +29,7 @@ mod table {
     pub(super) const PURGE_QUEUE: u8 = 12;
     pub(super) const NODE_PAGE: u8 = 13;
     pub(super) const FINDING: u8 = 14;
-    pub(super) const BUCKET_DELETION: u8 = 18;
+    pub(super) const JOB: u8 = 18;
     pub(super) const BUCKET_CONDEMNED: u8 = 19;
 }
 
@@ -251,7 +251,6 @@ async fn an_index_record_that_names_nothing_is_removed() {
         // A Live blob in the queue: what is mended first of all is what would lose data.
         [&[table::PURGE_QUEUE][..], &kept.blob].concat(),
         [&[table::NODE_PAGE][..], &node, &none, &[0; 4]].concat(),
-        [&[table::BUCKET_DELETION][..], b"default\0default\0"].concat(),
         [&[table::ALARM][..], &until, &[1], &none].concat(),
     ] {
         Raw(&cluster).put_empty(key).await;
@@ -375,7 +374,7 @@ async fn a_bucket_that_is_being_deleted_and_was_forgotten_goes_on() {
     cluster.make_bucket("doomed", v1::BucketSettings::default()).await.unwrap();
     cluster.put_in("doomed", "k", 5).await.unwrap();
     cluster.remove_bucket("doomed", true).await.unwrap();
-    Raw(&cluster).remove_all(table::BUCKET_DELETION).await;
+    Raw(&cluster).remove_all(table::JOB).await;
     is_mended(&cluster, &[FsckKind::Index]).await;
     for _ in 0..3 {
         cluster.pass_time(Duration::from_secs(20)).await;

@@ -73,7 +73,7 @@ async fn copies_found_bad_come_last_and_down_nodes_are_left_out() {
         node_id: best.clone(),
         finding: v1::CopyFinding::Corrupt.into(),
     };
-    let request = v1::ReportCopiesRequest { reports: vec![report] };
+    let request = v1::ReportCopiesRequest { reports: vec![report], ..Default::default() };
     cluster.client.report_copies(request).await.unwrap();
     let page = cluster.locate("a", Bytes::new(), 0).await.unwrap();
     assert_eq!(page.chunks[0].places[1].node_id, best);

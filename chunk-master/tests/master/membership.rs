@@ -181,3 +181,41 @@ async fn wrong_orders_are_refused_with_what_is_wrong() {
     let wrong = cluster.admin.drain_node(v1::DrainNodeRequest { node_id }).await.unwrap_err();
     assert_eq!(RemoteError::from(wrong).reason, Reason::InvalidField);
 }
+
+async fn job(cluster: &mut Cluster, name: &str) -> v1::Job {
+    let listed = cluster.admin.list_jobs(v1::ListJobsRequest::default()).await.unwrap();
+    listed.into_inner().jobs.into_iter().find(|job| job.name == name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drain_of_a_node_is_a_job_that_is_paused_resumed_and_cancelled() {
+    let config = Config { repair_rate: CHUNK / 2, ..repairs() };
+    let mut cluster = Cluster::with(config, &["a", "b"]).await;
+    cluster.put("kept", 16 * CHUNK).await.unwrap();
+    cluster.add_node("c").await;
+    drain(&mut cluster, 0).await;
+    let name = format!("drain/{}", cluster.nodes[0].id);
+    seconds(&mut cluster, 8, &[0, 1, 2]).await;
+    let begun = job(&mut cluster, &name).await;
+    assert_eq!(begun.state(), v1::JobState::Running);
+    assert!(begun.done > 0 && begun.left.is_some_and(|left| left > 0), "{begun:?}");
+    cluster.admin.pause_job(v1::PauseJobRequest { job: name.clone() }).await.unwrap();
+    // What was begun is ended.
+    seconds(&mut cluster, 14, &[0, 1, 2]).await;
+    let paused = left(&mut cluster, 0).await.copies;
+    seconds(&mut cluster, 10, &[0, 1, 2]).await;
+    assert_eq!(left(&mut cluster, 0).await.copies, paused, "nothing moves");
+    cluster.admin.resume_job(v1::ResumeJobRequest { job: name.clone() }).await.unwrap();
+    seconds(&mut cluster, 8, &[0, 1, 2]).await;
+    assert!(left(&mut cluster, 0).await.copies < paused);
+    cluster.admin.cancel_job(v1::CancelJobRequest { job: name.clone() }).await.unwrap();
+    seconds(&mut cluster, 6, &[0, 1, 2]).await;
+    assert_eq!(job(&mut cluster, &name).await.state(), v1::JobState::Cancelled);
+    let nodes = cluster.admin.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
+    assert!(nodes.iter().all(|node| node.state() == v1::NodeState::Up), "it is let back");
+    drain(&mut cluster, 0).await;
+    seconds(&mut cluster, 60, &[0, 1, 2]).await;
+    assert_eq!(job(&mut cluster, &name).await.state(), v1::JobState::Done);
+    assert!(left(&mut cluster, 0).await.safe_to_remove);
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}

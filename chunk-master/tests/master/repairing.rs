@@ -37,7 +37,7 @@ async fn report(cluster: &mut Cluster, chunk: ChunkId, node: usize) {
         node_id: cluster.nodes[node].id_bytes(),
         finding: v1::CopyFinding::Corrupt.into(),
     };
-    let request = v1::ReportCopiesRequest { reports: vec![report] };
+    let request = v1::ReportCopiesRequest { reports: vec![report], ..Default::default() };
     cluster.client.report_copies(request).await.unwrap();
 }
 

@@ -180,3 +180,24 @@ async fn quota_that_is_given_back_at_one_master_is_found_by_who_waits_at_another
     let (begun, ()) = tokio::join!(second.begin("b", Some(10)), give_back);
     begun.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_drained_at_one_master_gets_nothing_new_from_another_one() {
+    let store = store();
+    let mut first = join(&store, config(), 1).await;
+    let mut second = join(&store, config(), 2).await;
+    let node_id = first.nodes[0].id_bytes();
+    first.admin.drain_node(v1::DrainNodeRequest { node_id: node_id.clone() }).await.unwrap();
+    seconds(2).await;
+    for node in 0..2 {
+        second.beat(node).await.unwrap();
+    }
+    let listed = second.admin.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner();
+    let states: Vec<_> = listed.nodes.iter().map(v1::NodeInfo::state).collect();
+    assert_eq!(states, [v1::NodeState::Draining, v1::NodeState::Up]);
+    first.admin.remove_node(v1::RemoveNodeRequest { node_id }).await.unwrap();
+    seconds(2).await;
+    let listed = second.admin.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.nodes.len(), 1);
+    assert!(second.register(0).await.is_err(), "it is not let in again, at no master");
+}

@@ -2,6 +2,7 @@
 
 use crate::names::BucketName;
 use crate::quota::{Amount, Limits};
+use crate::strategy::{ReadStrategy, SaveStrategy};
 
 /// Most copies of a chunk.
 pub const MAX_COPIES: u32 = 8;
@@ -22,7 +23,7 @@ pub struct BucketPolicy {
     pub copies: Option<u32>,
     /// Least zones that the copies of a chunk are in, where the cluster has that many.
     pub zones: Option<u32>,
-    /// Least copies with which a write may be accepted when nodes are short.
+    /// Least copies with which a write is accepted when nodes are short.
     pub least_copies: Option<u32>,
     /// When a write is acknowledged.
     pub durability: Option<DurabilityLevel>,
@@ -30,6 +31,10 @@ pub struct BucketPolicy {
     pub sha256: Option<bool>,
     /// How long replaced and deleted versions wait before they are purged, in seconds.
     pub retention_seconds: Option<u64>,
+    /// How copies are written, where a request says nothing.
+    pub write: Option<SaveStrategy>,
+    /// How copies are read, where a request says nothing.
+    pub read: Option<ReadStrategy>,
 }
 
 /// All settings of a bucket: its policy, and what it may hold.
@@ -46,6 +51,8 @@ pub struct BucketSettings {
 pub struct ClusterDefaults {
     /// Copies of each chunk.
     pub copies: u32,
+    /// Least copies with which a write is accepted; `None`: all of them.
+    pub least_copies: Option<u32>,
     /// How long condemned versions wait, in milliseconds.
     pub retention_ms: u64,
 }
@@ -57,7 +64,7 @@ pub struct EffectivePolicy {
     pub copies: u32,
     /// Least zones, where the cluster has that many; at most the copies.
     pub zones: u32,
-    /// Least copies; at most the copies.
+    /// Least copies with which a write is accepted; at most the copies.
     pub least_copies: u32,
     /// When a write is acknowledged.
     pub durability: DurabilityLevel,
@@ -65,6 +72,10 @@ pub struct EffectivePolicy {
     pub sha256: bool,
     /// How long condemned versions wait, in milliseconds.
     pub retention_ms: u64,
+    /// How copies are written.
+    pub write: SaveStrategy,
+    /// How copies are read.
+    pub read: ReadStrategy,
 }
 
 /// Whether a bucket can be used.
@@ -118,6 +129,10 @@ pub enum Setting {
     Sha256,
     /// [`BucketPolicy::retention_seconds`].
     RetentionSeconds,
+    /// [`BucketPolicy::write`].
+    Write,
+    /// [`BucketPolicy::read`].
+    Read,
     /// [`Limits::bytes`].
     QuotaBytes,
     /// [`Limits::objects`].
@@ -126,13 +141,15 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Copies,
         Self::Zones,
         Self::LeastCopies,
         Self::Durability,
         Self::Sha256,
         Self::RetentionSeconds,
+        Self::Write,
+        Self::Read,
         Self::QuotaBytes,
         Self::QuotaObjects,
     ];
@@ -146,6 +163,8 @@ impl Setting {
             Self::Durability => "durability",
             Self::Sha256 => "sha256",
             Self::RetentionSeconds => "retention_seconds",
+            Self::Write => "write",
+            Self::Read => "read",
             Self::QuotaBytes => "quota_bytes",
             Self::QuotaObjects => "quota_objects",
         }
@@ -179,6 +198,14 @@ pub enum InvalidSetting {
         /// Copies of each chunk.
         copies: u32,
     },
+    /// More copies than there are cannot be waited for.
+    #[error("write: a quorum of {quorum}: use 1 to the number of copies, {copies}")]
+    Quorum {
+        /// Asked for.
+        quorum: u32,
+        /// Copies of each chunk.
+        copies: u32,
+    },
     /// See [`MAX_RETENTION_SECONDS`].
     #[error("retention_seconds: {0}: use 0 to {MAX_RETENTION_SECONDS}, ten years")]
     Retention(u64),
@@ -200,6 +227,10 @@ impl BucketPolicy {
         if let Some(least) = self.least_copies.filter(|least| !(1..=copies).contains(least)) {
             return Err(InvalidSetting::LeastCopies { least, copies });
         }
+        let quorum = self.write.and_then(SaveStrategy::quorum);
+        if let Some(quorum) = quorum.filter(|quorum| *quorum > copies) {
+            return Err(InvalidSetting::Quorum { quorum, copies });
+        }
         let long = self.retention_seconds.filter(|seconds| *seconds > MAX_RETENTION_SECONDS);
         long.map_or(Ok(()), |seconds| Err(InvalidSetting::Retention(seconds)))
     }
@@ -207,14 +238,17 @@ impl BucketPolicy {
     /// Fills in what is open. A default that has become smaller than what was asked for holds back the rest.
     pub fn effective(&self, defaults: &ClusterDefaults) -> EffectivePolicy {
         let copies = self.copies.unwrap_or(defaults.copies).max(1);
+        let least_copies = self.least_copies.or(defaults.least_copies);
         let retention_ms = self.retention_seconds.map(|seconds| seconds.saturating_mul(1000));
         EffectivePolicy {
             copies,
             zones: self.zones.unwrap_or(1).clamp(1, copies),
-            least_copies: self.least_copies.unwrap_or(copies).clamp(1, copies),
+            least_copies: least_copies.unwrap_or(copies).clamp(1, copies),
             durability: self.durability.unwrap_or(DurabilityLevel::Synced),
             sha256: self.sha256.unwrap_or(true),
             retention_ms: retention_ms.unwrap_or(defaults.retention_ms),
+            write: self.write.unwrap_or_default().with_at_most(copies),
+            read: self.read.unwrap_or_default(),
         }
     }
 }
@@ -232,6 +266,8 @@ impl BucketSettings {
                 Setting::RetentionSeconds => {
                     self.policy.retention_seconds = new.policy.retention_seconds;
                 }
+                Setting::Write => self.policy.write = new.policy.write,
+                Setting::Read => self.policy.read = new.policy.read,
                 Setting::QuotaBytes => self.limits.bytes = new.limits.bytes,
                 Setting::QuotaObjects => self.limits.objects = new.limits.objects,
             }
@@ -243,7 +279,8 @@ impl BucketSettings {
 mod tests {
     use super::*;
 
-    const DEFAULTS: ClusterDefaults = ClusterDefaults { copies: 2, retention_ms: 7 };
+    const DEFAULTS: ClusterDefaults =
+        ClusterDefaults { copies: 2, least_copies: None, retention_ms: 7 };
 
     #[test]
     fn what_is_not_said_is_the_clusters_default() {
@@ -255,8 +292,12 @@ mod tests {
             durability: DurabilityLevel::Synced,
             sha256: true,
             retention_ms: 7,
+            write: SaveStrategy::default(),
+            read: ReadStrategy::Hedged,
         };
         assert_eq!(effective, expected);
+        let fewer = ClusterDefaults { least_copies: Some(1), ..DEFAULTS };
+        assert_eq!(BucketPolicy::default().effective(&fewer).least_copies, 1);
         let now = BucketPolicy { retention_seconds: Some(0), ..BucketPolicy::default() };
         assert_eq!(now.effective(&DEFAULTS).retention_ms, 0);
     }
@@ -273,6 +314,7 @@ mod tests {
             BucketPolicy { least_copies: Some(0), ..open },
             BucketPolicy { least_copies: Some(3), ..open },
             BucketPolicy { retention_seconds: Some(MAX_RETENTION_SECONDS + 1), ..open },
+            BucketPolicy { write: Some("parallel; quorum=3".parse().expect("known")), ..open },
         ];
         for policy in refused {
             assert!(policy.check(&DEFAULTS).is_err(), "{policy:?}");
@@ -282,6 +324,7 @@ mod tests {
             zones: Some(8),
             least_copies: Some(8),
             retention_seconds: Some(MAX_RETENTION_SECONDS),
+            write: Some("parallel; quorum=8".parse().expect("known")),
             ..open
         };
         assert_eq!(fits.check(&DEFAULTS), Ok(()));
@@ -290,9 +333,15 @@ mod tests {
 
     #[test]
     fn a_default_that_shrank_holds_back_what_was_asked_for() {
-        let policy = BucketPolicy { zones: Some(2), least_copies: Some(2), ..Default::default() };
-        let one = policy.effective(&ClusterDefaults { copies: 1, retention_ms: 0 });
+        let policy = BucketPolicy {
+            zones: Some(2),
+            least_copies: Some(2),
+            write: Some("parallel; quorum=2".parse().expect("known")),
+            ..Default::default()
+        };
+        let one = policy.effective(&ClusterDefaults { copies: 1, ..DEFAULTS });
         assert_eq!((one.copies, one.zones, one.least_copies), (1, 1, 1));
+        assert_eq!(one.write, "parallel; quorum=1".parse().expect("known"));
     }
 
     #[test]

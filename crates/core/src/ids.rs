@@ -69,6 +69,11 @@ uuid_id!(
     "blob"
 );
 uuid_id!(
+    /// A running gateway: another one after each start.
+    GatewayId,
+    "gateway"
+);
+uuid_id!(
     /// An open session that becomes one version. Chosen by the caller of `BeginUpload`, who can
     /// therefore repeat the call safely.
     UploadId,

@@ -7,6 +7,8 @@
 //!                            └─ heard ─┴────── heard ─────┴────── heard ──────┘
 //! ```
 //!
+//! A node that is Up by this is Suspect all the same while it is doubted: see [`crate::doubt`].
+//!
 //! Liveness is in memory at every master; nothing of it is written. A master that starts has heard nobody
 //! yet, so it counts silence from its own start: nobody is Down before a full timeout.
 
@@ -48,7 +50,7 @@ pub enum Membership {
 pub enum NodeState {
     /// Heard lately: takes and serves chunks.
     Up,
-    /// Being emptied, and not silent for long: serves, takes none.
+    /// Being emptied, and heard lately: serves, takes none.
     Draining,
     /// Known, but not heard since it registered or since this master started: serves, takes none.
     Joining,
@@ -104,7 +106,7 @@ impl Liveness {
     ) -> NodeState {
         match (membership, self.state(now, bounds)) {
             (Membership::Removed, _) => NodeState::Removed,
-            (Membership::Draining, alive) if alive != NodeState::Down => NodeState::Draining,
+            (Membership::Draining, NodeState::Up) => NodeState::Draining,
             (_, state) => state,
         }
     }
@@ -146,12 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_emptied_is_draining_while_it_lives_and_one_that_was_removed_never_counts() {
+    fn a_node_that_is_emptied_is_draining_while_it_is_heard_and_one_that_was_removed_never_counts()
+    {
         let bounds = LivenessBounds::default();
         let mut node = Liveness::joining(at(0));
         node.heard(at(2));
         let draining = |now| node.state_of(Membership::Draining, now, &bounds);
-        assert_eq!((draining(at(3)), draining(at(8))), (NodeState::Draining, NodeState::Draining));
+        assert_eq!((draining(at(3)), draining(at(8))), (NodeState::Draining, NodeState::Suspect));
         assert_eq!(draining(at(40)), NodeState::Down);
         assert_eq!(node.state_of(Membership::Removed, at(3), &bounds), NodeState::Removed);
     }

@@ -94,10 +94,10 @@ pub enum Mend {
 pub enum Urgency {
     /// Too few copies can be read: so many.
     Short(u32),
+    /// There is more than wanted: room is given back before more is taken.
+    Over,
     /// All copies can be read, and some are to leave.
     Leaving,
-    /// There is more than wanted.
-    Over,
     /// Copies are too close together, or on nodes that are too full.
     Uneven,
 }

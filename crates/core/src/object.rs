@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::bucket::MAX_COPIES;
 use crate::digest::{FileRoot, Sha256};
 use crate::lengths::ChunkLengths;
 use crate::names::{BucketName, ObjectKey};
@@ -164,13 +166,70 @@ pub struct Durability {
     pub zones: u32,
     /// Copies of the metadata.
     pub meta: u32,
+    /// Copies of each chunk that are wanted: where there are fewer, the others are being made.
+    pub wanted: u32,
 }
 
 impl fmt::Display for Durability {
     /// The form of the header `Cairn-Receipt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { copies, hosts, zones, meta } = self;
-        write!(f, "copies={copies}; hosts={hosts}; zones={zones}; meta={meta}; synced")
+        let Self { copies, hosts, zones, meta, wanted } = self;
+        write!(f, "copies={copies}; ")?;
+        if copies < wanted {
+            write!(f, "wanted={wanted}; ")?;
+        }
+        write!(f, "hosts={hosts}; zones={zones}; meta={meta}; synced")
+    }
+}
+
+/// What a request asks an acknowledgement to mean at least. `None`: what the bucket asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedDurability {
+    /// Copies of each chunk, 1 to [`MAX_COPIES`].
+    pub copies: Option<u32>,
+    /// Zones that the copies of each chunk are in, 1 to the copies.
+    pub zones: Option<u32>,
+}
+
+/// Copies or zones that nobody can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "use copies=N with N from 1 to {MAX_COPIES}, and zones=M with M up to that, with a semicolon between"
+)]
+pub struct InvalidDurability;
+
+impl AskedDurability {
+    /// Checks the numbers, by themselves and together.
+    ///
+    /// # Errors
+    /// [`InvalidDurability`].
+    pub fn new(copies: Option<u32>, zones: Option<u32>) -> Result<Self, InvalidDurability> {
+        let most_zones = copies.unwrap_or(MAX_COPIES);
+        let fits = copies.is_none_or(|copies| (1..=MAX_COPIES).contains(&copies))
+            && zones.is_none_or(|zones| (1..=most_zones).contains(&zones));
+        if fits { Ok(Self { copies, zones }) } else { Err(InvalidDurability) }
+    }
+}
+
+impl FromStr for AskedDurability {
+    type Err = InvalidDurability;
+
+    /// The form of the header `Cairn-Durability`.
+    fn from_str(text: &str) -> Result<Self, InvalidDurability> {
+        let (mut copies, mut zones) = (None, None);
+        for part in text.split(';') {
+            let (name, number) = part.trim().split_once('=').ok_or(InvalidDurability)?;
+            let number: u32 = number.parse().map_err(|_| InvalidDurability)?;
+            let asked = match name {
+                "copies" => &mut copies,
+                "zones" => &mut zones,
+                _ => return Err(InvalidDurability),
+            };
+            if asked.replace(number).is_some() {
+                return Err(InvalidDurability);
+            }
+        }
+        Self::new(copies, zones)
     }
 }
 
@@ -249,6 +308,30 @@ mod tests {
 
     const NOW: Option<CurrentVersion<'_>> =
         Some(CurrentVersion { etag: "e1", committed_ms: 5_400 });
+
+    #[test]
+    fn what_is_asked_of_an_acknowledgement_is_checked_by_itself_and_together() {
+        let asked = |copies, zones| Ok(AskedDurability { copies, zones });
+        assert_eq!("copies=3".parse(), asked(Some(3), None));
+        assert_eq!("zones=2".parse(), asked(None, Some(2)));
+        assert_eq!("copies=3; zones=3".parse(), asked(Some(3), Some(3)));
+        for wrong in
+            ["", "3", "copies=0", "copies=9", "copies=2;zones=3", "zones=0", "copies=1;copies=1"]
+        {
+            assert_eq!(wrong.parse::<AskedDurability>(), Err(InvalidDurability), "{wrong}");
+        }
+        for wrong in ["copies=two", "hosts=1", "copies=1;", "copies=1, zones=1", "copies=-1"] {
+            assert_eq!(wrong.parse::<AskedDurability>(), Err(InvalidDurability), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_tells_of_copies_that_are_missing() {
+        let whole = Durability { copies: 2, hosts: 3, zones: 1, meta: 2, wanted: 2 };
+        assert_eq!(whole.to_string(), "copies=2; hosts=3; zones=1; meta=2; synced");
+        let short = Durability { wanted: 3, ..whole };
+        assert_eq!(short.to_string(), "copies=2; wanted=3; hosts=3; zones=1; meta=2; synced");
+    }
 
     #[test]
     fn without_conditions_everything_goes() {

@@ -1,18 +1,23 @@
 //! Replicas in memory, healthy and not, for the tests of this crate.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cairn_core::copies::{CopyReceipt, Place};
 use cairn_core::digest::{BLOCK_BYTES, ChunkHash, ChunkHasher, block_crc};
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, NodeId};
 use cairn_core::range::ByteRange;
+use cairn_runtime::{Clock, Entropy};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use tokio::sync::{Barrier, Semaphore};
 use uuid::Uuid;
 
 use crate::buffer::{BufferReader, Source};
+use crate::pace::{Pace, PaceBounds, ReadEvent};
 use crate::replica::{CopyError, CopyRead, Frame, Replica, Replicas};
 
 /// How a double behaves.
@@ -23,6 +28,14 @@ pub(crate) enum Behaviour {
     Hangs,
     /// Reads fail at once.
     FailsRead(CopyError),
+    /// Reads and writes answer after this long.
+    Slow(Duration),
+    /// Reads stop for this long after that many frames.
+    Pauses(usize, Duration),
+    /// Writes wait until all who wait are there.
+    Meets(Arc<Barrier>),
+    /// Writes wait for a permit.
+    Waits(Arc<Semaphore>),
     /// Reads break off after this many frames.
     BreaksAfter(usize),
     /// The block with this number is damaged on the way.
@@ -51,11 +64,47 @@ pub(crate) fn hash(bytes: &[u8]) -> ChunkHash {
     hasher.finish()
 }
 
+/// What reads did, to be asked after.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Vec<ReadEvent>>>);
+
+impl Events {
+    pub(crate) fn seen(&self) -> Vec<ReadEvent> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A pace that knows nothing, and tells of what it counts.
+pub(crate) fn pace(bounds: PaceBounds) -> (Pace, Events) {
+    let events = Events::default();
+    let told = events.clone();
+    let count = move |event| told.0.lock().unwrap().push(event);
+    (Pace::new(bounds, Clock::system(), Entropy::seeded(1), count), events)
+}
+
+/// A call under way; no more when dropped.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn one_of(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(all))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[derive(Clone)]
 struct Double {
     node: NodeId,
     behaviour: Behaviour,
     stored: Arc<Mutex<Option<Bytes>>>,
+    asked: Arc<AtomicUsize>,
+    under_way: Arc<AtomicUsize>,
 }
 
 pub(crate) struct Doubles(BTreeMap<NodeId, Double>);
@@ -64,7 +113,8 @@ impl Doubles {
     pub(crate) fn new(nodes: &[(u128, Behaviour)]) -> Self {
         let double = |(n, behaviour): &(u128, Behaviour)| {
             let (node, behaviour) = (node(*n), behaviour.clone());
-            (node, Double { node, behaviour, stored: Arc::default() })
+            let (stored, asked, under_way) = Default::default();
+            (node, Double { node, behaviour, stored, asked, under_way })
         };
         Self(nodes.iter().map(double).collect())
     }
@@ -75,6 +125,16 @@ impl Doubles {
             *double.stored.lock().unwrap() = Some(content.clone());
         }
         self
+    }
+
+    /// How often the node was asked to read or write.
+    pub(crate) fn asked(&self, n: u128) -> usize {
+        self.0[&node(n)].asked.load(Ordering::Relaxed)
+    }
+
+    /// Calls that have neither ended nor were dropped.
+    pub(crate) fn under_way(&self) -> usize {
+        self.0.values().map(|double| double.under_way.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn stored(&self, n: u128) -> Option<Bytes> {
@@ -102,6 +162,11 @@ async fn collect(mut source: BufferReader) -> Result<Bytes, CopyError> {
 }
 
 impl Double {
+    fn called(&self) -> UnderWay {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        UnderWay::one_of(&self.under_way)
+    }
+
     fn frames(&self, chunk: ChunkId, bytes: &Bytes, range: ByteRange) -> Vec<Frame> {
         let first = range.offset as usize / BLOCK_BYTES;
         let part = bytes.slice(range.offset as usize..range.end() as usize);
@@ -140,9 +205,13 @@ impl Replica for Double {
     ) -> BoxFuture<'static, Result<CopyReceipt, CopyError>> {
         let double = self.clone();
         Box::pin(async move {
-            match double.behaviour {
-                Behaviour::FailsWrite(error) => return Err(error),
+            let _under_way = double.called();
+            match &double.behaviour {
+                Behaviour::FailsWrite(error) => return Err(error.clone()),
                 Behaviour::Hangs => std::future::pending().await,
+                Behaviour::Slow(time) => Clock::system().sleep(*time).await,
+                Behaviour::Meets(barrier) => _ = barrier.wait().await,
+                Behaviour::Waits(permits) => permits.acquire().await.unwrap().forget(),
                 _ => {}
             }
             let all = collect(source).await?;
@@ -158,9 +227,11 @@ impl Replica for Double {
     ) -> BoxFuture<'static, Result<CopyRead, CopyError>> {
         let double = self.clone();
         Box::pin(async move {
+            let under_way = double.called();
             match &double.behaviour {
                 Behaviour::FailsRead(error) => return Err(error.clone()),
                 Behaviour::Hangs => std::future::pending().await,
+                Behaviour::Slow(time) => Clock::system().sleep(*time).await,
                 _ => {}
             }
             let stored = double.stored.lock().unwrap().clone().ok_or(CopyError::Missing)?;
@@ -176,8 +247,18 @@ impl Replica for Double {
                     let end = Err(CopyError::Unreachable("reset".into()));
                     stream::iter(frames.take(n).chain([end])).boxed()
                 }
+                Behaviour::Pauses(n, time) => {
+                    let pause = move |(nth, frame)| async move {
+                        if nth == n {
+                            Clock::system().sleep(time).await;
+                        }
+                        frame
+                    };
+                    stream::iter(frames.enumerate()).then(pause).boxed()
+                }
                 _ => stream::iter(frames).boxed(),
             };
+            let frames = frames.inspect(move |_| _ = &under_way).boxed();
             let length = match double.behaviour {
                 Behaviour::WrongHeader => length + 1,
                 _ => length,

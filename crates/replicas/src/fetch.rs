@@ -1,8 +1,12 @@
-//! Fetching a range of a chunk: copies in order, every block proven before it is passed on.
+//! Fetching a range of a chunk: every block is proven before it is passed on.
 //!
-//! A copy that fails, stalls or lies is left at the last good block and the next one goes on from there. When the whole
+//! Which copies are asked, and when a second one is, is the strategy's matter (`contest`). A copy that fails, stalls or lies is left at the last good block and the next one goes on from there. When the whole
 //! chunk is read, its last block is held back until the chunk's hash matches, so that wrong bytes never look like a
 //! complete chunk.
+
+mod contest;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +17,13 @@ use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport, Place};
 use cairn_core::digest::{BLOCK_BYTES, ChunkHasher, block_crc};
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_core::range::ByteRange;
-use cairn_runtime::{Blocking, Clock};
+use cairn_core::strategy::ReadStrategy;
+use cairn_runtime::{Backoff, Blocking};
 use futures_util::{Stream, StreamExt, stream};
 
+use crate::pace::Pace;
 use crate::replica::{CopyError, CopyRead, Frame, Replicas};
+use crate::targets::Targets;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Longest wait for the end of an answer whose blocks have all come: no more than a new connection would cost.
@@ -44,14 +51,16 @@ pub struct Fetch {
     pub location: ChunkLocation,
     /// The bytes wanted, within the chunk.
     pub range: ByteRange,
+    /// Which copies are asked, and when.
+    pub strategy: ReadStrategy,
     /// Finds the nodes.
     pub replicas: Arc<dyn Replicas>,
     /// Is told of copies that are missing or wrong. Must not block.
     pub report: Arc<dyn Fn(CopyReport) + Send + Sync>,
     /// Longest wait for an answer, and between frames. Default of the gateway: 10 s.
     pub stall: Duration,
-    /// Measures the wait.
-    pub clock: Clock,
+    /// What is known of how fast copies answer; it measures the wait as well.
+    pub pace: Pace,
     /// Computes checksums and hashes.
     pub hashing: Blocking,
 }
@@ -61,6 +70,7 @@ impl std::fmt::Debug for Fetch {
         f.debug_struct("Fetch")
             .field("location", &self.location)
             .field("range", &self.range)
+            .field("strategy", &self.strategy)
             .finish_non_exhaustive()
     }
 }
@@ -88,9 +98,12 @@ pub fn fetch(fetch: Fetch) -> impl Stream<Item = Result<Run, FetchError>> + Send
 
 /// A read that is open.
 struct Open {
-    node: NodeId,
+    place: Place,
     read: CopyRead,
 }
+
+/// Pause before a node that was away is asked again; doubled each time.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
 
 struct Reading {
     fetch: Fetch,
@@ -107,6 +120,9 @@ struct Reading {
     open: Option<Open>,
     /// Copies to try, best first, and how often each may still fail.
     untried: VecDeque<(Place, u8)>,
+    backoff: Backoff,
+    /// When the copy was asked whose first bytes are to be proven.
+    asked_at: Option<Duration>,
     /// Nodes that gave blocks since `position` was at the start.
     served_by: Vec<NodeId>,
     causes: Vec<(NodeId, CopyError)>,
@@ -120,7 +136,13 @@ impl Reading {
         let length = fetch.location.length;
         let blocks = fetch.range.aligned_to(BLOCK, length);
         let whole = blocks == ByteRange::whole(length);
-        let places = fetch.location.places.iter().cloned();
+        let targets = Targets::new(fetch.location.places.iter().cloned());
+        // Without any, the first look at them tells.
+        let mut places = targets.map(|targets| targets.places().to_vec()).unwrap_or_default();
+        if fetch.strategy == ReadStrategy::Hedged {
+            fetch.pace.arrange(&mut places);
+        }
+        fetch.pace.read();
         Self {
             blocks,
             position: blocks.offset,
@@ -128,7 +150,9 @@ impl Reading {
             held: None,
             passed_on: false,
             open: None,
-            untried: places.map(|place| (place, Self::TRIES)).collect(),
+            untried: places.into_iter().map(|place| (place, Self::TRIES)).collect(),
+            backoff: BACKOFF,
+            asked_at: None,
             served_by: Vec::new(),
             causes: Vec::new(),
             fetch,
@@ -146,24 +170,17 @@ impl Reading {
                     Finish::Wrong => return Err(self.error()),
                 }
             }
-            let Some(mut open) = self.open.take() else {
-                self.open_next().await?;
-                continue;
-            };
-            let frame = self.fetch.clock.timeout(self.fetch.stall, open.read.frames.next()).await;
-            let frame = match frame {
-                Ok(Some(frame)) => frame,
-                Ok(None) => Err(CopyError::Protocol("the copy ended early".to_owned())),
-                Err(elapsed) => Err(CopyError::Unreachable(elapsed.to_string())),
-            };
-            let (good, problem) = match frame {
-                Ok(frame) => self.prove(frame).await,
-                Err(error) => (Bytes::new(), Some(error)),
-            };
-            let ready = self.accept(open.node, good);
+            let (open, frame) = self.next_frame().await?;
+            let node = open.place.node;
+            let (good, problem) = self.prove(frame).await;
+            if let Some(asked) = self.asked_at.take().filter(|_| problem.is_none()) {
+                let now = self.fetch.pace.clock().monotonic();
+                self.fetch.pace.answered(now.saturating_sub(asked));
+            }
+            let ready = self.accept(node, good);
             match problem {
                 None => self.open = Some(open),
-                Some(error) => self.failed(open.node, error),
+                Some(error) => self.failed(node, error),
             }
             if ready.is_some() {
                 self.passed_on = true;
@@ -172,49 +189,33 @@ impl Reading {
         }
     }
 
+    /// The next frame, of the copy that is open or of the one that wins.
+    async fn next_frame(&mut self) -> Result<(Open, Frame), FetchError> {
+        let Some(mut open) = self.open.take() else {
+            return self.contest(None).await;
+        };
+        // In the common case the frame comes in time: nothing is boxed, and nobody else is asked.
+        let patience = self.patience().unwrap_or(self.fetch.stall);
+        let frame = self.fetch.pace.clock().timeout(patience, open.read.frames.next()).await;
+        match frame.map(frame_or_end) {
+            Ok(Ok(frame)) => Ok((open, frame)),
+            Ok(Err(error)) => {
+                self.failed(open.place.node, error);
+                self.contest(None).await
+            }
+            Err(_) if patience < self.fetch.stall => self.contest(Some(open)).await,
+            Err(elapsed) => {
+                self.failed(open.place.node, CopyError::Unreachable(elapsed.to_string()));
+                self.contest(None).await
+            }
+        }
+    }
+
     /// Waits for the end behind the last block: a connection whose answer was read to its end can be used again.
     async fn read_to_end(&mut self) {
         if let Some(mut open) = self.open.take() {
-            let _ = self.fetch.clock.timeout(END_BOUND, open.read.frames.next()).await;
+            let _ = self.fetch.pace.clock().timeout(END_BOUND, open.read.frames.next()).await;
         }
-    }
-
-    /// Opens the next copy at the current block.
-    async fn open_next(&mut self) -> Result<(), FetchError> {
-        let Some((place, tries)) = self.untried.pop_front() else {
-            return Err(self.error());
-        };
-        let node = place.node;
-        let rest = ByteRange { offset: self.position, length: self.blocks.end() - self.position };
-        let chunk = self.fetch.location.chunk;
-        let opened = match self.fetch.replicas.at(&place) {
-            Ok(replica) => {
-                let read = replica.read(chunk, rest);
-                let read = self.fetch.clock.timeout(self.fetch.stall, read).await;
-                read.unwrap_or_else(|elapsed| Err(CopyError::Unreachable(elapsed.to_string())))
-            }
-            Err(error) => Err(error),
-        };
-        if tries > 1 {
-            self.untried.push_back((place, tries - 1));
-        }
-        match opened.and_then(|read| self.check_header(read)) {
-            Ok(read) => self.open = Some(Open { node, read }),
-            Err(error) => self.failed(node, error),
-        }
-        Ok(())
-    }
-
-    fn check_header(&self, read: CopyRead) -> Result<CopyRead, CopyError> {
-        let location = &self.fetch.location;
-        if (read.length, read.hash) != (location.length, location.hash) {
-            return Err(CopyError::Corrupt("length or hash are those of another chunk".to_owned()));
-        }
-        if read.offset != self.position {
-            let problem = format!("begins at {} instead of {}", read.offset, self.position);
-            return Err(CopyError::Protocol(problem));
-        }
-        Ok(read)
     }
 
     /// The blocks of `frame` up to the first bad one, and what is wrong with that one.
@@ -311,8 +312,10 @@ impl Reading {
         if let Some(finding) = error.finding() {
             self.report(node, finding);
         }
-        if !matches!(error, CopyError::Unreachable(_)) {
-            self.untried.retain(|(place, _)| place.node != node);
+        match error {
+            CopyError::Unreachable(_) => self.fetch.pace.was_slow(node),
+            CopyError::Refused(_) => {}
+            _ => self.untried.retain(|(place, _)| place.node != node),
         }
         self.causes.push((node, error));
     }
@@ -353,167 +356,7 @@ fn good_prefix(chunk: ChunkId, position: u64, frame: &Frame) -> (Bytes, Option<u
     (frame.data.clone(), None)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
-
-    use super::*;
-    use crate::double::{Behaviour, Doubles, chunk, hash, node, place};
-
-    const LENGTH: usize = 5 * BLOCK_BYTES + 100;
-
-    fn content() -> Bytes {
-        (0..LENGTH).map(|i| (i % 249) as u8).collect()
-    }
-
-    type Outcome = (Vec<u8>, Option<FetchError>, Vec<CopyReport>);
-
-    async fn fetched(doubles: &[(u128, Behaviour)], range: ByteRange) -> Outcome {
-        fetched_of(&content(), doubles, range).await
-    }
-
-    async fn fetched_of(
-        content: &Bytes,
-        doubles: &[(u128, Behaviour)],
-        range: ByteRange,
-    ) -> Outcome {
-        let reports = Arc::new(Mutex::new(Vec::new()));
-        let reported = Arc::clone(&reports);
-        let location = ChunkLocation {
-            chunk: chunk(),
-            offset: 0,
-            length: content.len() as u64,
-            hash: hash(content),
-            places: doubles.iter().map(|(n, _)| place(*n)).collect(),
-        };
-        let stream = fetch(Fetch {
-            location,
-            range,
-            replicas: Arc::new(Doubles::new(doubles).holding(content)),
-            report: Arc::new(move |report| reported.lock().unwrap().push(report)),
-            stall: Duration::from_secs(10),
-            clock: Clock::system(),
-            hashing: Blocking::inline(),
-        });
-        let mut stream = std::pin::pin!(stream);
-        let mut bytes = Vec::new();
-        let mut error = None;
-        while let Some(item) = stream.next().await {
-            match item {
-                Ok(run) => bytes.extend_from_slice(&run.bytes),
-                Err(e) => error = Some(e),
-            }
-        }
-        let reports = reports.lock().unwrap().clone();
-        (bytes, error, reports)
-    }
-
-    async fn whole(doubles: &[(u128, Behaviour)]) -> Outcome {
-        fetched(doubles, ByteRange::whole(LENGTH as u64)).await
-    }
-
-    fn report(n: u128, finding: CopyFinding) -> CopyReport {
-        CopyReport { chunk: chunk(), node: node(n), finding }
-    }
-
-    #[tokio::test]
-    async fn the_first_copy_serves_when_it_is_healthy() {
-        let healthy = [(1, Behaviour::Healthy), (2, Behaviour::Hangs)];
-        assert_eq!(whole(&healthy).await, (content().to_vec(), None, vec![]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whatever_happens_to_the_first_copy_the_second_goes_on_at_the_right_block() {
-        use Behaviour::{BreaksAfter, FailsRead, FlipsBlock, Hangs, WrongHeader};
-        let away = || CopyError::Unreachable("gone".to_owned());
-        for (behaviour, finding) in [
-            (FailsRead(CopyError::Missing), Some(CopyFinding::Missing)),
-            (FailsRead(away()), None),
-            (BreaksAfter(0), None),
-            (BreaksAfter(2), None),
-            (FlipsBlock(0), Some(CopyFinding::Corrupt)),
-            (FlipsBlock(3), Some(CopyFinding::Corrupt)),
-            (FlipsBlock(5), Some(CopyFinding::Corrupt)),
-            (WrongHeader, Some(CopyFinding::Corrupt)),
-            (Hangs, None),
-        ] {
-            let (bytes, error, reports) =
-                whole(&[(1, behaviour.clone()), (2, Behaviour::Healthy)]).await;
-            assert_eq!(error, None, "{behaviour:?}");
-            assert_eq!(bytes, content(), "{behaviour:?}");
-            let expected: Vec<_> = finding.into_iter().map(|found| report(1, found)).collect();
-            assert_eq!(reports, expected, "{behaviour:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_copy_that_lies_never_looks_like_a_complete_chunk() {
-        let (bytes, error, reports) = whole(&[(1, Behaviour::Lies), (2, Behaviour::Healthy)]).await;
-        assert!(error.is_some(), "bytes were passed on: the end must be an error");
-        assert!(bytes.len() < LENGTH);
-        assert_eq!(reports, [report(1, CopyFinding::Corrupt)]);
-    }
-
-    #[tokio::test]
-    async fn without_a_good_copy_every_cause_is_told() {
-        let (bytes, error, _) = whole(&[
-            (1, Behaviour::FailsRead(CopyError::Missing)),
-            (2, Behaviour::FailsRead(CopyError::Unreachable("gone".to_owned()))),
-        ])
-        .await;
-        assert!(bytes.is_empty());
-        let causes = error.expect("no copy is good").causes;
-        let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
-        assert_eq!(nodes, [node(1), node(2), node(2)], "a node that is away is asked once more");
-    }
-
-    #[tokio::test]
-    async fn a_range_within_a_chunk_of_few_blocks_is_cut_at_both_ends() {
-        let end = LENGTH as u64;
-        for (offset, length) in [(5, 6), (0, 1), (1, end - 2), (end - 1, 1), (70_000, end - 70_001)]
-        {
-            let range = ByteRange { offset, length };
-            let (bytes, error, _) = fetched(&[(1, Behaviour::Healthy)], range).await;
-            let expected = content().slice(offset as usize..range.end() as usize);
-            assert_eq!((bytes, error), (expected.to_vec(), None), "{range:?}");
-        }
-        let (bytes, ..) = fetched_of(
-            &content().slice(..1000),
-            &[(1, Behaviour::Healthy)],
-            ByteRange { offset: 5, length: 6 },
-        )
-        .await;
-        assert_eq!(bytes, content().slice(5..11).to_vec(), "one block alone");
-    }
-
-    #[tokio::test]
-    async fn an_empty_range_asks_nobody() {
-        let range = ByteRange { offset: 3, length: 0 };
-        assert_eq!(fetched(&[(1, Behaviour::Hangs)], range).await, (vec![], None, vec![]));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn a_range_is_exact_over_a_failover(
-            offset in 0..LENGTH, length in 0..LENGTH, frames in 0_usize..4, flipped in 0_usize..7,
-        ) {
-            let range = ByteRange::within(offset as u64, length as u64, LENGTH as u64);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-            let (bytes, error, _) = runtime.block_on(fetched(
-                &[
-                    (1, Behaviour::BreaksAfter(frames)),
-                    (2, Behaviour::FlipsBlock(flipped)),
-                    (3, Behaviour::Healthy),
-                ],
-                range,
-            ));
-            prop_assert_eq!(error, None);
-            let end = usize::try_from(range.end())?;
-            prop_assert_eq!(bytes, content().slice(offset..end).to_vec());
-        }
-    }
+/// What a copy sent, where a frame must come.
+fn frame_or_end(frame: Option<Result<Frame, CopyError>>) -> Result<Frame, CopyError> {
+    frame.unwrap_or_else(|| Err(CopyError::Protocol("the copy ended early".to_owned())))
 }

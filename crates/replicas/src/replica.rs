@@ -34,6 +34,9 @@ pub enum CopyError {
     /// The node did not answer, or broke off. It may or may not have the chunk.
     #[error("the node cannot be reached: {0}")]
     Unreachable(String),
+    /// The node answers that it cannot now, e.g. that it is busy. It may or may not have the chunk.
+    #[error("the node cannot now: {0}")]
+    Refused(String),
     /// The node answers something that no node should.
     #[error("the node answers wrongly: {0}")]
     Protocol(String),
@@ -52,6 +55,7 @@ impl CopyError {
             | Self::Erased
             | Self::Full
             | Self::Unreachable(_)
+            | Self::Refused(_)
             | Self::Protocol(_)
             | Self::SourceBroken => None,
         }

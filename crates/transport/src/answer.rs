@@ -39,7 +39,8 @@ pub(crate) fn copy_error(error: RemoteError) -> CopyError {
         Reason::ChunkConflict => CopyError::Conflict,
         Reason::ChunkErased => CopyError::Erased,
         Reason::NodeFull => CopyError::Full,
-        _ if error.retryable => CopyError::Unreachable(error.message),
+        Reason::Unreachable => CopyError::Unreachable(error.message),
+        _ if error.retryable => CopyError::Refused(error.message),
         _ => CopyError::Protocol(error.message),
     }
 }

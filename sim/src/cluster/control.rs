@@ -32,6 +32,8 @@ pub enum Cut {
     Killed,
     /// The machine loses power, with what was not synced kept or lost by the coin of this seed.
     PowerLost(u64),
+    /// The machine is lost with its disk; in its place comes one with an empty disk.
+    DiskLost,
 }
 
 impl Cut {
@@ -45,6 +47,7 @@ impl Cut {
             Self::Stalled => "stalled",
             Self::Killed => "killed",
             Self::PowerLost(_) => "power lost",
+            Self::DiskLost => "disk lost",
         }
     }
 }
@@ -60,6 +63,10 @@ enum Order {
     PowerOff {
         host: String,
         coin: u64,
+    },
+    /// The same, with its disk.
+    Scrap {
+        host: String,
     },
     Start {
         host: String,
@@ -150,7 +157,9 @@ impl Control {
         self.log.fault(cut.kind(), host);
         for other in self.others(host) {
             match cut {
-                Cut::Isolated | Cut::PowerLost(_) => turmoil::partition(host, other),
+                Cut::Isolated | Cut::PowerLost(_) | Cut::DiskLost => {
+                    turmoil::partition(host, other);
+                }
                 Cut::Mute => turmoil::partition_oneway(host, other),
                 Cut::Deaf => turmoil::partition_oneway(other, host),
                 Cut::FromGateway if other == GATEWAY => turmoil::partition(host, other),
@@ -161,6 +170,7 @@ impl Control {
         let order = match cut {
             Cut::Killed => Order::Kill { host: host.to_owned() },
             Cut::PowerLost(coin) => Order::PowerOff { host: host.to_owned(), coin },
+            Cut::DiskLost => Order::Scrap { host: host.to_owned() },
             Cut::Isolated | Cut::Mute | Cut::Deaf | Cut::FromGateway | Cut::Stalled => return,
         };
         if let (Order::Kill { .. }, Some(machine)) = (&order, self.machines.get(host)) {
@@ -192,7 +202,7 @@ impl Control {
                 _ => turmoil::repair(host, other),
             }
         }
-        if matches!(cut, Cut::Killed | Cut::PowerLost(_)) {
+        if matches!(cut, Cut::Killed | Cut::PowerLost(_) | Cut::DiskLost) {
             lock(&self.orders).push_back(Order::Start { host: host.to_owned() });
         }
     }
@@ -206,6 +216,12 @@ impl Control {
             match order {
                 Order::Kill { host } => self.stop(sim, &host, Loss::Nothing),
                 Order::PowerOff { host, coin } => self.stop(sim, &host, Loss::Coin(coin)),
+                Order::Scrap { host } => {
+                    sim.crash(host.as_str());
+                    if let Some(disk) = self.nodes.get(&host) {
+                        *lock(disk) = MemoryDisk::new(DISK_BYTES);
+                    }
+                }
                 Order::Start { host } => sim.bounce(host.as_str()),
             }
             self.log.stand_still(None);
@@ -216,7 +232,7 @@ impl Control {
         let mut orders = lock(&self.orders);
         let due = match orders.front()? {
             Order::Kill { host } => self.machines.get(host).is_none_or(Machine::is_dead),
-            Order::PowerOff { .. } | Order::Start { .. } => true,
+            Order::PowerOff { .. } | Order::Scrap { .. } | Order::Start { .. } => true,
         };
         if due { orders.pop_front() } else { None }
     }

@@ -7,6 +7,7 @@ use cairn_api_gateway::{Config as GatewayConfig, Gateway, GatewayMetrics, Seams 
 use cairn_chain::{ChunkStore, Disk, SegmentStore, SegmentStoreConfig, SegmentStoreSeams};
 use cairn_chunk_master::{ChunkMaster, Config as MasterConfig, Seams as MasterSeams, build};
 use cairn_core::chunking::ChunkSizes;
+use cairn_core::doubt::FlapBounds;
 use cairn_core::liveness::LivenessBounds;
 use cairn_kv::simulated::SimulatedStore;
 use cairn_runtime::grpc::{GrpcServices, Health, beside_http};
@@ -49,6 +50,12 @@ pub(super) fn master_config(config: &ClusterConfig, chunk_sizes: ChunkSizes) -> 
         liveness: LivenessBounds {
             suspect_after: Duration::from_secs(3),
             down_after: Duration::from_secs(10),
+        },
+        repair_after: Duration::from_secs(5),
+        flaps: FlapBounds {
+            hold: Duration::from_secs(5),
+            most_hold: Duration::from_secs(15),
+            ..FlapBounds::default()
         },
         seeded_bug: config.seeded_bug,
         ..MasterConfig::default()

@@ -11,7 +11,7 @@ use cairn_proto::v1::master_server::Master as _;
 use futures_util::StreamExt;
 use tonic::Request;
 
-use super::play::{CHUNK, Play, REPAIR_RATE};
+use super::play::{CHUNK, HOLD, Play, REPAIR_RATE};
 use super::tasks::Owner;
 use super::{operator, reader, truth};
 use crate::invariants::{self, Inventories, Inventory};
@@ -39,6 +39,9 @@ pub(super) async fn come_to_rest(play: &Play) {
         world.crash_master();
         world.start_master().await;
     }
+    // Nobody is doubted any more.
+    play.beat_all().await;
+    play.pass_time(HOLD).await;
     play.beat_all().await;
     operator::let_all_back(world).await;
     if !play.run_to_rest().await {
@@ -51,6 +54,9 @@ pub(super) async fn come_to_rest(play: &Play) {
     for _ in 0..SWEEPS {
         play.pass_time(LONG).await;
         play.beat_all().await;
+        // What was left for the sake of nodes that were doubted.
+        play.repair();
+        play.run_to_rest().await;
         // A read lease that is held across a long time ends in the first pass, so the second one counts.
         match sweep(play).await {
             Ok(report) if is_quiet(&report) && nothing_is_left(play).await => return,
@@ -111,7 +117,8 @@ async fn scrub(play: &Play) -> Result<(), String> {
                 ));
             }
             let report = CopyReport { chunk, node: id, finding: CopyFinding::Missing };
-            let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
+            let request =
+                v1::ReportCopiesRequest { reports: vec![report.into()], ..Default::default() };
             let told = master.calls().report_copies(Request::new(request)).await;
             told.map_err(|status| status.message().to_owned())?;
         }

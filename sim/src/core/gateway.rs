@@ -174,6 +174,7 @@ async fn begin(world: &Rc<World>, put: Put, upload: UploadId) -> Result<Session,
         meta: None,
         place_chunks: PLACED,
         chunking: convert::chunking_rule(chunking_of(content)),
+        ..Default::default()
     };
     let begin = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.begin_upload(request).await
@@ -276,6 +277,7 @@ impl Session {
             upload_id: self.upload_id(),
             received: if self.put.announced { 0 } else { received },
             wants: vec![want.into()],
+            ..Default::default()
         };
         let allocate = |master: cairn_chunk_master::MasterRpc, request| async move {
             master.allocate_chunks(request).await
@@ -299,6 +301,7 @@ impl Session {
             upload_id: self.upload_id(),
             receipts: receipts.into_iter().map(Into::into).collect(),
             blob_id: convert::bytes(self.blob.as_bytes()),
+            late: false,
         };
         let confirm = |master: cairn_chunk_master::MasterRpc, request| async move {
             master.confirm_chunks(request).await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cairn_chunk_master::{Config, SeededBug};
 use cairn_core::chunking::ChunkSizes;
+use cairn_core::doubt::FlapBounds;
 use cairn_core::ids::DiskIncarnation;
 use cairn_core::liveness::LivenessBounds;
 use cairn_kv::simulated::Odds;
@@ -40,6 +41,8 @@ const LIMIT_BYTES: u64 = 40 * CHUNK;
 
 /// Bytes of copies that may be made anew in a second.
 pub(super) const REPAIR_RATE: u64 = 40 * CHUNK;
+/// The longest that a node which comes and goes must be steady before it gets chunks again.
+pub(super) const HOLD: Duration = Duration::from_secs(4);
 
 /// How often the store fails.
 const FAULTY: Odds = Odds { conflict: 12, failure: 150, unknown: 60, busy: 200, pauses: 3 };
@@ -170,6 +173,7 @@ fn config(seeded_bug: Option<SeededBug>) -> Config {
             suspect_after: Duration::from_secs(8),
             down_after: Duration::from_secs(40),
         },
+        flaps: FlapBounds { hold: HOLD / 2, most_hold: HOLD, ..FlapBounds::default() },
         seeded_bug,
         ..Config::default()
     }

@@ -232,7 +232,7 @@ enum Found {
 /// Tells the master of a copy that is not there, or is not whole.
 async fn report(world: &Rc<World>, chunk: ChunkId, node: NodeId, finding: CopyFinding) {
     let report = CopyReport { chunk, node, finding };
-    let request = v1::ReportCopiesRequest { reports: vec![report.into()] };
+    let request = v1::ReportCopiesRequest { reports: vec![report.into()], ..Default::default() };
     let tell = |master: cairn_chunk_master::MasterRpc, request| async move {
         master.report_copies(request).await
     };

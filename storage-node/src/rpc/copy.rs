@@ -76,7 +76,7 @@ fn of_source(error: &CopyError) -> Reason {
         CopyError::Missing => Reason::ChunkNotFound,
         CopyError::Corrupt(_) | CopyError::Protocol(_) => Reason::ChunkCorrupt,
         CopyError::Erased => Reason::ChunkErased,
-        CopyError::Unreachable(_) => Reason::Unreachable,
+        CopyError::Unreachable(_) | CopyError::Refused(_) => Reason::Unreachable,
         CopyError::Conflict | CopyError::Full | CopyError::SourceBroken => Reason::Unspecified,
     }
 }

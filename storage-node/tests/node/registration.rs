@@ -128,6 +128,7 @@ not_of_nodes! {
     commit_upload(v1::CommitUploadRequest) -> v1::CommitUploadResponse;
     renew_upload(v1::RenewUploadRequest) -> v1::RenewUploadResponse;
     abort_upload(v1::AbortUploadRequest) -> v1::AbortUploadResponse;
+    pending_uploads(v1::PendingUploadsRequest) -> v1::PendingUploadsResponse;
     locate(v1::LocateRequest) -> v1::LocateResponse;
     stat_object(v1::StatObjectRequest) -> v1::StatObjectResponse;
     list_objects(v1::ListObjectsRequest) -> v1::ListObjectsResponse;

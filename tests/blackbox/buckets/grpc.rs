@@ -15,10 +15,10 @@ async fn a_bucket_is_created_shown_changed_listed_and_deleted() {
     let mut calls = BucketsClient::new(channel(up.edge.gateway).await);
     let bucket = || "photos".to_owned();
     let settings = Some(BucketSettings { copies: Some(1), ..Default::default() });
-    let create = CreateBucketRequest { bucket: bucket(), settings };
+    let create = CreateBucketRequest { bucket: bucket(), settings: settings.clone() };
     let made = calls.create(create.clone()).await.expect("created").into_inner().bucket;
     let made = made.expect("a bucket");
-    assert_eq!((made.settings, made.state()), (settings, BucketState::Live));
+    assert_eq!((made.state(), made.settings), (BucketState::Live, settings));
     let again = RemoteError::from(calls.create(create).await.expect_err("it exists"));
     assert_eq!(again.reason, Reason::BucketExists);
 
@@ -29,9 +29,9 @@ async fn a_bucket_is_created_shown_changed_listed_and_deleted() {
     };
     let changed = calls.update(update).await.expect("changed").into_inner().bucket;
     let changed = changed.expect("a bucket");
-    let settings = changed.settings.expect("settings");
+    let settings = changed.settings.as_ref().expect("settings");
     assert_eq!((settings.copies, settings.quota_bytes), (None, Some(9)));
-    assert_eq!(changed.effective.expect("a policy").copies, Some(2));
+    assert_eq!(changed.effective.as_ref().expect("a policy").copies, Some(2));
     let shown = calls.get(GetBucketRequest { bucket: bucket() }).await.expect("shown");
     assert_eq!(shown.into_inner().bucket, Some(changed));
     let request = ListBucketsRequest { prefix: "ph".into(), ..Default::default() };

@@ -204,7 +204,11 @@ impl Chunks for Liar {
         &self,
         _: Request<v1::DeleteChunksRequest>,
     ) -> Answer<v1::DeleteChunksResponse> {
-        Ok(Response::new(v1::DeleteChunksResponse { deleted: u64::MAX, more: true }))
+        Ok(Response::new(v1::DeleteChunksResponse {
+            deleted: u64::MAX,
+            more: true,
+            ..Default::default()
+        }))
     }
 
     async fn flush(&self, _: Request<v1::FlushRequest>) -> Answer<v1::FlushResponse> {

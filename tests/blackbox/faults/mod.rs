@@ -8,6 +8,7 @@ pub(crate) mod fsck;
 pub(crate) mod garbage;
 pub(crate) mod master_killed;
 pub(crate) mod master_lost;
+mod membership;
 pub(crate) mod node_folder;
 pub(crate) mod node_killed;
 mod repair;

@@ -85,7 +85,7 @@ impl Client for OverGrpc {
             length: Some(content.length),
             meta: Some(kept),
             condition: wire(condition),
-            chunking: None,
+            ..Default::default()
         };
         let stored = self.0.put(parts(header, content)).await.map_err(refusal)?;
         let stored = stored.into_inner();
@@ -103,8 +103,8 @@ impl Client for OverGrpc {
         offset: u64,
         length: u64,
     ) -> Result<(u64, [u8; 32]), Refusal> {
-        let request =
-            GetFileRequest { bucket: bucket.to_owned(), key: key.to_owned(), offset, length };
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        let request = GetFileRequest { bucket, key, offset, length, ..Default::default() };
         let mut answer = self.0.get(request).await.map_err(refusal)?.into_inner();
         let (mut read, mut hash) = (0, Sha256::new());
         while let Some(message) = answer.message().await.map_err(refusal)? {

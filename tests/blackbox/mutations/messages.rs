@@ -160,6 +160,9 @@ impl<'a> Maker<'a> {
             _ if matches!(name, "caller" | "principal" | "condition") => {
                 u64::from(self.draw.below(6) == 0)
             }
+            _ if name == "durability" && field.r#type() == Type::Message => {
+                u64::from(self.draw.below(6) == 0)
+            }
             _ if field.proto3_optional() => u64::from(self.draw.below(2) > 0),
             _ if field.r#type() == Type::Message => u64::from(self.draw.below(8) > 0),
             _ => 1,
@@ -187,6 +190,8 @@ impl<'a> Maker<'a> {
 
     fn number(&mut self, field: &FieldDescriptorProto) -> u64 {
         match (field.r#type(), field.name()) {
+            // Most receipts come before the commit.
+            (Type::Bool, "late") => u64::from(self.draw.below(8) == 0),
             (Type::Bool, _) => self.draw.below(2),
             (Type::Enum, _) => 1 + self.draw.below(3),
             (_, "length" | "received") => LENGTH,
@@ -214,6 +219,8 @@ impl<'a> Maker<'a> {
             "user" => below(draw, &["", "", "", "someone"]),
             "address" => "http://127.0.0.1:9".to_owned(),
             "zone" => format!("zone-{}", draw.below(3)),
+            "write" => below(draw, &["", "", "sequential", "parallel; quorum=1"]),
+            "read" => below(draw, &["", "", "race"]),
             "fields" => below(draw, &["copies", "zones", "retention_seconds", "quota_bytes"]),
             _ => below(draw, &["", "text/plain", "x"]),
         }

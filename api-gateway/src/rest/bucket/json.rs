@@ -12,6 +12,7 @@ use cairn_core::bucket::{
     Setting,
 };
 use cairn_core::quota::{Amount, Limits};
+use cairn_core::strategy::UnknownStrategy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{PartialSchema, ToSchema};
@@ -29,7 +30,7 @@ pub(super) enum LevelJson {
 }
 
 /// What a bucket asks for; what is absent or null is the cluster's default, and no quota.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = BucketSettings)]
 pub(super) struct SettingsJson {
@@ -41,8 +42,8 @@ pub(super) struct SettingsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 8)]
     zones: Option<u32>,
-    /// Least copies with which a write may be accepted when nodes are short; at most the copies. Today a write is
-    /// accepted with all its copies or not at all.
+    /// Least copies with which a write is accepted when nodes are short; at most the copies. The missing ones are made
+    /// when there are nodes again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 8)]
     least_copies: Option<u32>,
@@ -57,6 +58,14 @@ pub(super) struct SettingsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 315_360_000)]
     retention_seconds: Option<u64>,
+    /// How copies are written when a request says nothing, as in the header `Cairn-Write`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(sequential|parallel(; (all|fail_fast|quorum=[1-8]))?)$")]
+    write: Option<String>,
+    /// How copies are read when a request says nothing, as in the header `Cairn-Read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(ordered|race|hedged)$")]
+    read: Option<String>,
     /// Most bytes in the bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     quota_bytes: Option<u64>,
@@ -151,14 +160,18 @@ impl From<BucketSettings> for SettingsJson {
             durability: policy.durability.map(Into::into),
             sha256: policy.sha256,
             retention_seconds: policy.retention_seconds,
+            write: policy.write.map(|write| write.to_string()),
+            read: policy.read.map(|read| read.to_string()),
             quota_bytes: limits.bytes,
             quota_objects: limits.objects,
         }
     }
 }
 
-impl From<SettingsJson> for BucketSettings {
-    fn from(json: SettingsJson) -> Self {
+impl TryFrom<SettingsJson> for BucketSettings {
+    type Error = UnknownStrategy;
+
+    fn try_from(json: SettingsJson) -> Result<Self, UnknownStrategy> {
         let policy = BucketPolicy {
             copies: json.copies,
             zones: json.zones,
@@ -166,9 +179,11 @@ impl From<SettingsJson> for BucketSettings {
             durability: json.durability.map(Into::into),
             sha256: json.sha256,
             retention_seconds: json.retention_seconds,
+            write: json.write.map(|write| write.parse()).transpose()?,
+            read: json.read.map(|read| read.parse()).transpose()?,
         };
         let limits = Limits { bytes: json.quota_bytes, objects: json.quota_objects };
-        Self { policy, limits }
+        Ok(Self { policy, limits })
     }
 }
 
@@ -180,6 +195,8 @@ fn effective(policy: &EffectivePolicy, limits: Limits) -> SettingsJson {
         durability: Some(policy.durability.into()),
         sha256: Some(policy.sha256),
         retention_seconds: Some(policy.retention_ms / 1000),
+        write: Some(policy.write.to_string()),
+        read: Some(policy.read.to_string()),
         quota_bytes: limits.bytes,
         quota_objects: limits.objects,
     }
@@ -220,7 +237,8 @@ pub(super) fn read_change(body: &[u8]) -> Result<(BucketSettings, BTreeSet<Setti
     let change: Map<String, Value> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
     let named = change.keys().filter_map(|name| Setting::of_name(name)).collect();
     let read = serde_json::from_value::<SettingsJson>(Value::Object(change));
-    Ok((read.map_err(|error| wrong(&error))?.into(), named))
+    let settings = BucketSettings::try_from(read.map_err(|error| wrong(&error))?);
+    Ok((settings.map_err(|error| Problem::bad_request(format!("settings: {error}")))?, named))
 }
 
 fn wrong(error: &serde_json::Error) -> Problem {
@@ -239,6 +257,12 @@ mod tests {
         assert_eq!(settings.policy.copies, Some(3));
         assert_eq!(fields, BTreeSet::from([Setting::Copies, Setting::QuotaBytes]));
         assert_eq!(read_change(b"{}").expect("nothing").1, BTreeSet::new());
+        let (settings, fields) = read_change(br#"{"read":"race","write":null}"#).expect("a change");
+        assert_eq!(
+            (settings.policy.read, settings.policy.write),
+            (Some("race".parse().expect("known")), None)
+        );
+        assert_eq!(fields, BTreeSet::from([Setting::Write, Setting::Read]));
     }
 
     #[test]
@@ -256,6 +280,9 @@ mod tests {
             br#"{"size":2}"#,
             br#"{"durability":"memory"}"#,
             br#"{"sha256":1}"#,
+            br#"{"write":"first"}"#,
+            br#"{"write":""}"#,
+            br#"{"read":2}"#,
         ] {
             assert!(read_settings(body).is_err(), "{}", body.escape_ascii());
         }

@@ -1,5 +1,6 @@
 //! The command line of `cairn bucket`.
 
+use cairn_core::strategy::{ReadStrategy, SaveStrategy};
 use clap::{ArgGroup, Args as ClapArgs, Subcommand, ValueHint};
 use serde_json::{Map, Value};
 
@@ -65,13 +66,15 @@ pub(crate) struct Set {
     pub(crate) json: bool,
 }
 
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "copies",
     "zones",
     "least_copies",
     "durability",
     "sha256",
     "retention",
+    "write",
+    "read",
     "quota_bytes",
     "quota_objects",
 ];
@@ -85,8 +88,7 @@ pub(crate) struct Settings {
     /// Least zones that the copies of a chunk are in, where there are that many; or default
     #[arg(long, value_name = "N", value_parser = number)]
     zones: Option<Value>,
-    /// Least copies with which a write may be accepted when nodes are short; or default. Kept for when repair can add
-    /// the rest: today all copies are needed
+    /// Least copies with which a write is accepted when nodes are short, until the rest can be made; or default
     #[arg(long, value_name = "N", value_parser = number)]
     least_copies: Option<Value>,
     /// When a write is acknowledged: synced; or default
@@ -98,6 +100,12 @@ pub(crate) struct Settings {
     /// How long replaced and deleted files can come back, e.g. 7d, 12h, 0s; or default
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     retention: Option<Value>,
+    /// How copies are written: sequential, parallel, "parallel; fail_fast", "parallel; quorum=N"; or default
+    #[arg(long, value_name = "STRATEGY", value_parser = write)]
+    write: Option<Value>,
+    /// How copies are read: ordered, race, hedged; or default
+    #[arg(long, value_name = "STRATEGY", value_parser = read)]
+    read: Option<Value>,
     /// Most bytes, e.g. 20MiB; or none
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     quota_bytes: Option<Value>,
@@ -116,6 +124,8 @@ impl Settings {
             ("durability", &self.durability),
             ("sha256", &self.sha256),
             ("retention_seconds", &self.retention),
+            ("write", &self.write),
+            ("read", &self.read),
             ("quota_bytes", &self.quota_bytes),
             ("quota_objects", &self.quota_objects),
         ];
@@ -174,6 +184,16 @@ fn level(text: &str) -> Result<Value, String> {
         "synced" => Ok(Value::from(text)),
         _ => Err("use synced, or default".to_owned()),
     })
+}
+
+fn write(text: &str) -> Result<Value, String> {
+    let known = |text: &str| text.parse::<SaveStrategy>().map_err(|error| error.to_string());
+    or_default(text, |text| known(text).map(|write| Value::from(write.to_string())))
+}
+
+fn read(text: &str) -> Result<Value, String> {
+    let known = |text: &str| text.parse::<ReadStrategy>().map_err(|error| error.to_string());
+    or_default(text, |text| known(text).map(|read| Value::from(read.to_string())))
 }
 
 fn switch(text: &str) -> Result<Value, String> {

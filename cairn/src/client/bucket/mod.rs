@@ -199,6 +199,8 @@ fn tell(client: &Client, json: bool, bucket: &Described) -> Result<(), ClientErr
         ("durability", "durability"),
         ("sha256", "sha256"),
         ("retention", "retention_seconds"),
+        ("write", "write"),
+        ("read", "read"),
     ] {
         let unit = if field == "retention_seconds" { " s" } else { "" };
         let set = if bucket.settings[field].is_null() { " (default)" } else { "" };

@@ -84,7 +84,7 @@ async fn a_call_that_hangs_may_be_given_up() {
     put(&store, chunk(0), &bytes()).await.expect("stored");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delay_is_waited_for_on_the_clock() {
     let (store, _) =
         open(FaultConfig { delay: Duration::from_millis(5), ..FaultConfig::default() });

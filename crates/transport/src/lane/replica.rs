@@ -133,8 +133,8 @@ async fn call(
     }
     let problem = format!("HTTP status {} and no frames", answer.status());
     Err(match answer.status() {
-        status if status.is_server_error() => CopyError::Unreachable(problem),
-        StatusCode::TOO_MANY_REQUESTS => CopyError::Unreachable(problem),
+        status if status.is_server_error() => CopyError::Refused(problem),
+        StatusCode::TOO_MANY_REQUESTS => CopyError::Refused(problem),
         _ => CopyError::Protocol(problem),
     })
 }
