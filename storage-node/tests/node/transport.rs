@@ -244,7 +244,7 @@ async fn one_write_too_many_is_told_to_come_back(at: Reached) {
         tokio::task::yield_now().await;
     }
     let refused = at.write(chunk(4), &content(10, 1)).await;
-    assert!(matches!(refused, Err(CopyError::Unreachable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CopyError::Refused(_))), "{refused:?}");
     drop(buffers);
     at.until_nothing_is_open().await;
     at.write(chunk(4), &content(10, 1)).await.unwrap();
