@@ -159,7 +159,8 @@ pub(crate) enum Verdict {
     Stray,
 }
 
-/// The verdicts on chunks that `node` holds: whatever is not claimed may be deleted, now and for ever.
+/// The verdicts on chunks that `node` holds. An orphan may be deleted now and for ever; a stray only as of a moment from before
+/// this was judged, and while its chunk has all its copies.
 pub(crate) fn verdicts(
     read: &impl Read,
     node: NodeId,

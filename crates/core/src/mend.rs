@@ -8,6 +8,9 @@
 //!                                                on the fullest node
 //! ```
 //!
+//! A copy for another zone comes before what is below it. Where no such place is to be had, whoever carries steps out asks again
+//! without open zones, so that the rest does not wait.
+//!
 //! One step at a time, each from what is there then; a copy is given up only while as many as wanted are certain without it, so no
 //! step makes the chunk less safe.
 
