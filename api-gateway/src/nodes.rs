@@ -134,3 +134,71 @@ impl Replicas for NodesForRequest {
         Ok(self.nodes.reach.watched(place.node, replica))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use cairn_runtime::NetworkDial;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const HERE: &str = "http://127.0.0.1:1";
+    const ELSEWHERE: &str = "http://127.0.0.1:2";
+
+    fn nodes() -> Nodes {
+        let reach = Reach::new(Clock::system());
+        Nodes::new(Arc::new(NetworkDial::tcp(1)), Transport::Lane, reach)
+    }
+
+    /// The master tells of the one node.
+    fn told(nodes: &Nodes, address: &str, state: v1::NodeState) {
+        nodes.learn(&v1::NodeInfo {
+            node_id: Bytes::copy_from_slice(Uuid::from_u128(1).as_bytes()),
+            address: address.to_owned(),
+            state: state.into(),
+            ..Default::default()
+        });
+    }
+
+    /// Calls the node at an address; the addresses to which there are channels then.
+    fn called(nodes: &Nodes, address: &str) -> Vec<String> {
+        drop(nodes.peer(address).expect("an address"));
+        channels(nodes)
+    }
+
+    fn channels(nodes: &Nodes) -> Vec<String> {
+        nodes.lock().peers.keys().cloned().collect()
+    }
+
+    #[tokio::test]
+    async fn a_node_has_one_channel_which_goes_when_the_node_is_down_and_comes_with_a_call() {
+        let nodes = nodes();
+        told(&nodes, HERE, v1::NodeState::Up);
+        assert!(channels(&nodes).is_empty(), "nobody has called it");
+        for _ in 0..2 {
+            assert_eq!(called(&nodes, HERE), [HERE]);
+        }
+        told(&nodes, HERE, v1::NodeState::Suspect);
+        assert_eq!((channels(&nodes), nodes.up()), (vec![HERE.to_owned()], 0));
+        told(&nodes, HERE, v1::NodeState::Down);
+        assert!(channels(&nodes).is_empty());
+        told(&nodes, HERE, v1::NodeState::Up);
+        assert_eq!(called(&nodes, HERE), [HERE]);
+        assert_eq!(nodes.up(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_channel_of_a_node_that_moved_or_was_removed_goes() {
+        let nodes = nodes();
+        told(&nodes, HERE, v1::NodeState::Up);
+        assert_eq!(called(&nodes, HERE), [HERE]);
+        told(&nodes, ELSEWHERE, v1::NodeState::Up);
+        assert!(channels(&nodes).is_empty());
+        assert_eq!(called(&nodes, ELSEWHERE), [ELSEWHERE]);
+        told(&nodes, ELSEWHERE, v1::NodeState::Draining);
+        assert_eq!(channels(&nodes), [ELSEWHERE], "it is read from while it is emptied");
+        told(&nodes, ELSEWHERE, v1::NodeState::Removed);
+        assert!(channels(&nodes).is_empty());
+    }
+}

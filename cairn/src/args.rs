@@ -167,7 +167,7 @@ pub(crate) struct MasterSettings {
     /// The same, from and to one node
     #[arg(long, env = "CAIRN_REPAIR_RATE_PER_NODE", default_value = "64MiB", value_parser = bytes, value_name = "BYTES")]
     pub(crate) repair_rate_per_node: u64,
-    /// Most bytes of copies that are moved in a second to even out how full nodes are; 0: none
+    /// Most bytes of copies that are made in a second for a better place alone, to even out how full nodes are and in other zones; 0: none
     #[arg(long, env = "CAIRN_REBALANCE_RATE", default_value = "32MiB", value_parser = bytes, value_name = "BYTES")]
     pub(crate) rebalance_rate: u64,
     /// Keep the catalog in a PostgreSQL database instead of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE.

@@ -3,17 +3,19 @@
 //! The accounts, open uploads and the purge queue are counted at once; chunks in rounds, up to 256 manifest pages (32,768
 //! chunks) a step; those for which something is to be done go to [`crate::repair`]. Until a round is complete the numbers of the one before are shown. All of it can be lost.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cairn_core::ids::ChunkId;
 use cairn_core::quota::{Account, Amount};
 use cairn_kv::{Read, Snapshot, ViewError};
 
-use crate::admin::chunks::unsettled_chunks;
-use crate::catalog::{PurgeQueued, Scope, Tenant, Upload, record};
+use crate::admin::chunks::{UnsettledChunk, unsettled_chunks};
+use crate::catalog::{Left, PurgeQueued, Scope, Tenant, Upload, record};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
 use crate::repair::Around;
+use crate::repair::progress::Purpose;
 
 operation_error! {
     /// Why the catalog is not counted.
@@ -29,17 +31,40 @@ const MOST_TENANTS: usize = 10_000;
 /// Records of one view.
 const RECORDS_PER_VIEW: usize = 500;
 
-/// Chunks of live blobs that have fewer good copies than wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ShortChunks {
-    /// All of them.
+/// What a round counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Chunks {
+    /// Chunks of live blobs that have fewer good copies than wanted.
     pub(crate) short: u64,
     /// Those that have no good copy now.
     pub(crate) without_copy: u64,
+    /// Copies that are to be made, less those that were made since.
+    pub(crate) left: BTreeMap<Purpose, Left>,
+    /// Rebalance was paused, or has no rate: what it would do was not counted.
+    pub(crate) settled: bool,
+}
+
+impl Chunks {
+    fn add(&mut self, found: &UnsettledChunk) {
+        self.short += u64::from(found.short);
+        self.without_copy += u64::from(found.short && found.good == 0);
+        if let Some(purpose) = found.urgency.and_then(Purpose::of) {
+            let left = self.left.entry(purpose).or_default();
+            left.count += found.missing.count;
+            left.bytes += found.missing.bytes;
+        }
+    }
+
+    fn copied(&mut self, purpose: Purpose, bytes: u64) {
+        if let Some(left) = self.left.get_mut(&purpose) {
+            left.count = left.count.saturating_sub(1);
+            left.bytes = left.bytes.saturating_sub(bytes);
+        }
+    }
 }
 
 /// What was counted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Census {
     pub(crate) open_uploads: u64,
     pub(crate) purge_queue: u64,
@@ -47,21 +72,60 @@ pub(crate) struct Census {
     pub(crate) reserved: Amount,
     pub(crate) condemned: Amount,
     /// When this step ended a round over all chunks.
-    pub(crate) chunks: Option<ShortChunks>,
+    pub(crate) chunks: Option<Chunks>,
     pub(crate) wall_ms: u64,
 }
 
-/// How far a round is.
+/// How far a round is, and what the one before counted.
 #[derive(Debug, Default)]
-pub(crate) struct Round(Mutex<(Option<ChunkId>, ShortChunks)>);
+pub(crate) struct Round(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    after: Option<ChunkId>,
+    so_far: Chunks,
+    last: Option<Chunks>,
+}
 
 impl Round {
-    fn lock(&self) -> MutexGuard<'_, (Option<ChunkId>, ShortChunks)> {
+    fn lock(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_anew(&self) {
-        *self.lock() = Default::default();
+        let mut round = self.lock();
+        (round.after, round.so_far) = Default::default();
+    }
+
+    /// What the last round counted that went over all chunks.
+    pub(crate) fn counted(&self) -> Option<Chunks> {
+        self.lock().last.clone()
+    }
+
+    /// A copy was made. The round under way may have counted it as missing: that is right again with the next one.
+    pub(crate) fn copied(&self, purpose: Purpose, bytes: u64) {
+        let mut round = self.lock();
+        if let Some(last) = &mut round.last {
+            last.copied(purpose, bytes);
+        }
+    }
+
+    /// A part of the round was counted, up to `next`; the sums when it was the last one.
+    fn counts(
+        &self,
+        part: &[UnsettledChunk],
+        next: Option<ChunkId>,
+        settled: bool,
+    ) -> Option<Chunks> {
+        let mut round = self.lock();
+        round.so_far.settled |= settled;
+        part.iter().for_each(|found| round.so_far.add(found));
+        round.after = next;
+        if next.is_some() {
+            return None;
+        }
+        round.last = Some(std::mem::take(&mut round.so_far));
+        round.last.clone()
     }
 }
 
@@ -77,7 +141,7 @@ pub(crate) async fn step(master: &Master) -> Result<(), ViewError<CensusError>> 
 }
 
 /// Goes over all chunks once, from the first one on.
-pub(crate) async fn round(master: &Master) -> Result<ShortChunks, ViewError<CensusError>> {
+pub(crate) async fn round(master: &Master) -> Result<Chunks, ViewError<CensusError>> {
     master.census.begin_anew();
     loop {
         if let Some(sum) = chunks(master).await? {
@@ -133,22 +197,18 @@ fn keys<R: record::Record>(
 }
 
 /// A part of the round; the sums when it was the last one.
-async fn chunks(master: &Master) -> Result<Option<ShortChunks>, ViewError<CensusError>> {
-    let (after, before) = *master.census.lock();
+async fn chunks(master: &Master) -> Result<Option<Chunks>, ViewError<CensusError>> {
+    let after = master.census.lock().after;
     let around = Around::now(master);
     let view = move |view: &Snapshot<'_>| -> Result<_, CensusError> {
-        Ok(unsettled_chunks(view, &around, after)?)
+        let around = around.clone().heeding(view)?;
+        Ok((unsettled_chunks(view, &around, after)?, around.is_settled()))
     };
-    let (part, next) = master.kv.view(view).await?;
-    let mut sum = before;
-    for found in part {
-        sum.short += u64::from(found.short);
-        sum.without_copy += u64::from(found.short && found.good == 0);
+    let ((part, next), settled) = master.kv.view(view).await?;
+    for found in &part {
         if let Some(urgency) = found.urgency {
             master.repairer.offer(found.chunk, urgency);
         }
     }
-    let ended = next.is_none();
-    *master.census.lock() = if ended { Default::default() } else { (next, sum) };
-    Ok(ended.then_some(sum))
+    Ok(master.census.counts(&part, next, settled))
 }

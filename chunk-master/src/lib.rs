@@ -127,7 +127,7 @@ pub fn build(config: Config, kv: Kv, seams: Seams) -> ChunkMaster {
         peers: nodes::Peers::new(dialer, clock.clone(), config.node_call),
         sweeper: sweep::Sweeper::new(),
         census: census::Round::default(),
-        repairer: repair::Repairer::default(),
+        repairer: repair::Repairer::new(clock.clone()),
         jobs: jobs::Jobs::new(kv.clone()),
         metrics: metrics::Metrics::default(),
         time: time::Time::new(clock.clone()),
@@ -177,6 +177,7 @@ impl ChunkMaster {
     pub fn register_metrics(&self, registry: &mut MetricsRegistry) {
         self.master.metrics.register(registry);
         metrics::Metrics::register_store(self.master.kv.clone(), registry);
+        metrics::Metrics::register_progress(&self.master, registry);
         if let Some(journal) = self.master.journal.get() {
             metrics::Metrics::register_journal(journal.clone(), registry);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cairn_core::doubt::Doubt;
@@ -10,6 +11,7 @@ use cairn_core::liveness::NodeState;
 use cairn_kv::{Durability, Kv};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -19,7 +21,9 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::catalog::JobState;
 use crate::census::Census;
 use crate::journal::MetaJournal;
+use crate::master::Master;
 use crate::nodes::Directory;
+use crate::repair::progress::{self, Purpose};
 use crate::sweep::SweepReport;
 
 /// Bounds of the histogram in seconds: from an answer out of memory to a store that is stuck behind a slow disk.
@@ -78,13 +82,25 @@ pub(crate) struct Metrics {
     repairs: RepairNumbers,
 }
 
+/// What copies are made for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct For {
+    purpose: &'static str,
+}
+
+impl For {
+    fn of(purpose: Purpose) -> Self {
+        Self { purpose: purpose.name() }
+    }
+}
+
 /// What the repair of chunks that are short of copies does.
 #[derive(Debug, Clone, Default)]
 struct RepairNumbers {
     waiting: Gauge,
     at_work: Gauge,
-    copies: Counter,
-    bytes: Counter,
+    copies: Family<For, Counter>,
+    bytes: Family<For, Counter>,
     given_up: Counter,
     failures: Counter,
 }
@@ -95,6 +111,11 @@ impl RepairNumbers {
         let help = "Chunks that wait for a copy more or fewer";
         registry.register("waiting_chunks", help, self.waiting.clone());
         registry.register("chunks_at_work", "Chunks of which a copy is made", self.at_work.clone());
+        for purpose in Purpose::ALL {
+            // There from the start on: what nothing was copied for is 0.
+            drop(self.copies.get_or_create(&For::of(purpose)));
+            drop(self.bytes.get_or_create(&For::of(purpose)));
+        }
         registry.register("copies", "Copies that were made anew", self.copies.clone());
         registry.register_with_unit("copied", "Their bytes", Unit::Bytes, self.bytes.clone());
         let help =
@@ -200,6 +221,11 @@ impl Metrics {
         registry.register_collector(Box::new(StoreNumbers { kv }));
     }
 
+    /// Shows how far repair, drains and rebalance are, asked when metrics are read.
+    pub(crate) fn register_progress(master: &Arc<Master>, registry: &mut Registry) {
+        registry.register_collector(Box::new(ProgressNumbers { master: Arc::downgrade(master) }));
+    }
+
     /// Shows how far `journal` is, asked when metrics are read.
     pub(crate) fn register_journal(journal: MetaJournal, registry: &mut Registry) {
         registry.register_collector(Box::new(JournalNumbers { journal }));
@@ -248,9 +274,9 @@ impl Metrics {
     }
 
     /// A copy of so many bytes was made anew.
-    pub(crate) fn repaired(&self, bytes: u64) {
-        self.repairs.copies.inc();
-        self.repairs.bytes.inc_by(bytes);
+    pub(crate) fn repaired(&self, purpose: Purpose, bytes: u64) {
+        self.repairs.copies.get_or_create(&For::of(purpose)).inc();
+        self.repairs.bytes.get_or_create(&For::of(purpose)).inc_by(bytes);
     }
 
     /// A copy is not named any more.
@@ -294,9 +320,10 @@ impl Metrics {
         }
     }
 
-    /// Copies that this master has made anew, and their bytes.
-    pub(crate) fn repaired_so_far(&self) -> (u64, u64) {
-        (self.repairs.copies.get(), self.repairs.bytes.get())
+    /// Copies that this master has made anew for a purpose, and their bytes.
+    pub(crate) fn repaired_so_far(&self, purpose: Purpose) -> (u64, u64) {
+        let of = |numbers: &Family<For, Counter>| numbers.get_or_create(&For::of(purpose)).get();
+        (of(&self.repairs.copies), of(&self.repairs.bytes))
     }
 
     /// Shows how many nodes are in each state.
@@ -363,7 +390,7 @@ impl CensusGauges {
         set(&self.reserved, census.reserved.bytes);
         set(&self.condemned, census.condemned.bytes);
         set(&self.objects, census.used.objects);
-        if let Some(chunks) = census.chunks {
+        if let Some(chunks) = &census.chunks {
             set(&self.short, chunks.short);
             set(&self.without_copy, chunks.without_copy);
             self.rounds.inc();
@@ -398,6 +425,41 @@ impl Collector for StoreNumbers {
         let waiting = ConstGauge::new(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
         let (name, help) = ("cairn_master_store_waiting", "Transactions that wait for their group");
         waiting.encode(encoder.encode_descriptor(name, help, None, waiting.metric_type())?)
+    }
+}
+
+/// What is left for each purpose of copies, and how long that takes: what is not known is not there.
+#[derive(Debug)]
+struct ProgressNumbers {
+    master: Weak<Master>,
+}
+
+impl Collector for ProgressNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(master) = self.master.upgrade() else { return Ok(()) };
+        let left = Purpose::ALL.map(|purpose| (purpose, progress::left(&master, purpose)));
+        let known = left.into_iter().filter_map(|(purpose, left)| Some((purpose, left?)));
+        let known: Vec<_> = known.collect();
+        let count = known.iter().map(|(purpose, left)| (*purpose, left.count));
+        let bytes = known.iter().map(|(purpose, left)| (*purpose, left.bytes));
+        let seconds = known.iter().filter_map(|(purpose, left)| {
+            let time = progress::time_left(&master, *purpose, left.bytes)?;
+            Some((*purpose, time.as_secs()))
+        });
+        let gauges = [
+            ("left_copies", "Copies that are still to be made", count.collect::<Vec<_>>()),
+            ("left_bytes", "Their bytes", bytes.collect()),
+            ("left_seconds", "How long that takes at the pace of late", seconds.collect()),
+        ];
+        for (name, help, values) in gauges.iter().filter(|(.., values)| !values.is_empty()) {
+            let name = format!("cairn_master_repair_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            for (purpose, value) in values {
+                let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
+                gauge.encode(family.encode_family(&For::of(*purpose))?)?;
+            }
+        }
+        Ok(())
     }
 }
 

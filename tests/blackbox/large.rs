@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use crate::faults::machines::{Size, lose_two_machines, repair_at, toggle_a_machine};
 use crate::harness::{Content, Http, PartsPlan, Process, Up, mib, peak_mib};
 
 const GIB: u64 = 1 << 30;
@@ -41,6 +42,30 @@ async fn big_files_of_ten_gibibytes() {
 #[ignore = "5 pairs of 1,000 reads: cargo xtask show hedging"]
 async fn hedging_past_a_node_that_answers_half_a_second_late() {
     crate::hedging::measure(5, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "5 GiB on six machines: cargo xtask show machines"]
+async fn machines_die_under_load_and_others_come_and_go() {
+    let size = Size { clients: 16, files: 320, length: 16 << 20, written: 1 << 20 };
+    lose_two_machines(size).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "toggled every 10 s for 5 minutes: cargo xtask show toggled"]
+async fn toggled_machine_for_five_minutes() {
+    let size = Size { clients: 2, files: 100, length: 4 << 20, written: 1 << 16 };
+    toggle_a_machine(Duration::from_secs(10), 30, size).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "moves some 2 GiB: cargo xtask show repair-rate"]
+async fn repair_rate_is_used() {
+    let size = Size { clients: 0, files: 100, length: 20 << 20, written: 0 };
+    for rate in [32 << 20, 64 << 20, 128 << 20] {
+        let used = repair_at(rate, size).await;
+        assert!((0.7..1.1).contains(&used), "{used}");
+    }
 }
 
 #[tokio::test]

@@ -55,6 +55,30 @@ async fn a_wrong_flag_is_told_with_exit_code_2() {
     }
 }
 
+/// The values are none, and the refusal names the one that was taken.
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("up.toml");
+    std::fs::write(&file, "chunk-size = \"file\"\n").expect("written");
+    for (argument, variable, taken) in [
+        (None, None, "'file'"),
+        (None, Some("variable"), "'variable'"),
+        (Some("--chunk-size=argument"), Some("variable"), "'argument'"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cairn"));
+        command.args(["up", "--open", "--config"]).arg(&file).args(argument);
+        match variable {
+            Some(value) => command.env("CAIRN_CHUNK_SIZE", value),
+            None => command.env_remove("CAIRN_CHUNK_SIZE"),
+        };
+        let output = command.output().expect("the binary");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(taken), "{taken} is to be taken: {stderr}");
+    }
+}
+
 #[tokio::test]
 async fn two_processes_do_not_share_a_folder() {
     let up = Up::start().await;

@@ -44,8 +44,13 @@ fn the_deletion_of_a_bucket_is_a_job_that_is_paused_resumed_and_done() {
     assert!(listed.starts_with("JOB ") && listed.contains("repair  "), "{listed}");
     let jobs = up.run(&["admin", "jobs", "list", "--json"]).done().json();
     let states: Vec<_> = jobs.iter().map(|job| (&job["job"], &job["state"])).collect();
-    let (repair, photos) = ("repair".into(), PHOTOS.into());
-    assert_eq!(states, [(&repair, &"running".into()), (&photos, &"paused".into())]);
+    let (repair, rebalance, photos) = ("repair".into(), "rebalance".into(), PHOTOS.into());
+    let running = "running".into();
+    let expected = [(&repair, &running), (&rebalance, &running), (&photos, &"paused".into())];
+    assert_eq!(states, expected);
+    assert!(jobs.iter().all(|job| job.get("seconds_left").is_some()), "{jobs:?}");
+    assert!(listed.contains("rebalance  ") && listed.contains("TIME LEFT"), "{listed}");
+    up.run(&["admin", "jobs", "cancel", "rebalance"]).refused(4, "it can be paused");
     up.run(&["admin", "jobs", "cancel", PHOTOS]).refused(4, "cannot be cancelled");
     up.run(&["admin", "jobs", "pause", "delete-bucket/default/absent"]).refused(3, "no job");
     up.run(&["admin", "jobs", "pause", "photos"]).refused(2, "no name of a job");

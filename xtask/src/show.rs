@@ -32,6 +32,21 @@ const SHOWS: &[Show] = &[
         run: || large("kills"),
     },
     Show {
+        name: "machines",
+        about: "5 GiB on six machines: two die under 16 clients; then one comes, one is emptied and goes (root)",
+        run: || large("machines"),
+    },
+    Show {
+        name: "toggled",
+        about: "a machine whose cable is pulled and plugged in every 10 s for 5 minutes (root)",
+        run: || large("toggled"),
+    },
+    Show {
+        name: "repair-rate",
+        about: "how much of its rate repair uses, at 32, 64 and 128 MiB/s",
+        run: || large("repair_rate"),
+    },
+    Show {
         name: "master-kills",
         about: "the master killed under load in 100 rounds, catalog on redb",
         run: || large("master_kills"),

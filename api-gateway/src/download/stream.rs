@@ -326,7 +326,7 @@ impl Reading {
         let runs = fetch(Fetch {
             location,
             range,
-            strategy: self.strategy,
+            strategy: Arc::new(self.strategy),
             replicas: Arc::new(self.shared.nodes.for_request(&self.context)),
             report: Arc::new(move |report: CopyReport| reports.push(report)),
             stall: self.shared.config.stall,

@@ -283,14 +283,15 @@ impl Chunks {
             reserve: self.expected_length(placement.index),
             targets: targets.map_err(|_| UploadError::Internal("a chunk was placed nowhere"))?,
             least: self.least_copies,
-            strategy: self.strategy,
+            strategy: Arc::new(self.strategy),
             source,
             replicas: Arc::new(self.shared.nodes.for_request(&self.session.context)),
             replace: self.session.clone(),
             bounds: self.shared.config.save,
             clock: self.shared.seams.clock.clone(),
         };
-        let saving = save_chunk(self.shared.seams.metrics.clone(), plan, closed, share);
+        let metrics = self.shared.seams.metrics.clone();
+        let saving = save_chunk(metrics, self.strategy, plan, closed, share);
         self.shared.seams.spawner.spawn_in(&mut self.saving, saving);
         Ok(end)
     }
@@ -334,11 +335,12 @@ impl Chunks {
 /// Writes the copies of one chunk while it is filled.
 async fn save_chunk(
     metrics: GatewayMetrics,
+    strategy: SaveStrategy,
     plan: Save<Session>,
     closed: oneshot::Receiver<Closed>,
     share: Share,
 ) -> Result<SavedChunk, UploadError> {
-    let (index, strategy) = (plan.chunk.index, plan.strategy);
+    let index = plan.chunk.index;
     let end = async {
         let Closed { buffer, hash } = closed.await.ok()?;
         Some(buffer.end(hash.await.ok()?))

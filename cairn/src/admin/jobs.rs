@@ -23,6 +23,7 @@ struct Line<'a> {
     done_bytes: u64,
     left: Option<u64>,
     left_bytes: Option<u64>,
+    seconds_left: Option<u64>,
     problem: &'a str,
 }
 
@@ -48,6 +49,7 @@ fn line(job: &Job) -> Line<'_> {
         done_bytes: job.done_bytes,
         left: job.left,
         left_bytes: job.left_bytes,
+        seconds_left: job.seconds_left,
         problem: &job.problem,
     }
 }
@@ -100,6 +102,7 @@ async fn list(operator: &Operator, show: &Show) -> Result<(), ClientError> {
         ("BYTES", right),
         ("LEFT", right),
         ("BYTES", right),
+        ("TIME LEFT", right),
         ("PROBLEM", left),
     ]);
     for job in &jobs {
@@ -112,6 +115,7 @@ async fn list(operator: &Operator, show: &Show) -> Result<(), ClientError> {
             bytes_as(job.done_bytes, show.bytes),
             job.left.map_or_else(unknown, |left| left.to_string()),
             job.left_bytes.map_or_else(unknown, |left| bytes_as(left, show.bytes)),
+            job.seconds_left.map_or_else(unknown, takes),
             job.problem.clone(),
         ]);
     }
@@ -122,6 +126,12 @@ async fn list(operator: &Operator, show: &Show) -> Result<(), ClientError> {
 fn time(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms > 0);
     time.map_or_else(|| "–".to_owned(), |t| humantime::format_rfc3339_seconds(t).to_string())
+}
+
+/// A time as people read it: its two largest parts.
+fn takes(seconds: u64) -> String {
+    let shown = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    shown.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 async fn all(operator: &Operator) -> Result<Vec<Job>, ClientError> {
@@ -147,5 +157,12 @@ mod tests {
     fn a_time_is_told_in_utc_and_none_is_none() {
         assert_eq!(time(0), "–");
         assert_eq!(time(1_000), "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn a_time_that_is_left_is_told_by_its_two_largest_parts() {
+        for (seconds, told) in [(0, "0s"), (59, "59s"), (3_725, "1h 2m"), (90_061, "1day 1h")] {
+            assert_eq!(takes(seconds), told);
+        }
     }
 }

@@ -58,7 +58,9 @@ fn in_words(left: &NodeLeft) -> String {
     }
     let least = if more { "at least " } else { "" };
     let journal = if journal { ", and the journal of the metadata" } else { "" };
-    format!("not safe to remove: {least}{copies} copies and {uploads} open uploads{journal}")
+    let named = if copies == 1 { "copy" } else { "copies" };
+    let open = if uploads == 1 { "upload" } else { "uploads" };
+    format!("not safe to remove: {least}{copies} {named} and {uploads} open {open}{journal}")
 }
 
 async fn drain(operator: &Operator, args: &DrainNode) -> Result<(), ClientError> {
@@ -132,6 +134,15 @@ mod tests {
     fn node(first: u8, address: &str) -> NodeInfo {
         let node_id = Bytes::copy_from_slice(&[first; 16]);
         NodeInfo { node_id, address: address.to_owned(), ..NodeInfo::default() }
+    }
+
+    #[test]
+    fn what_is_left_is_told_in_the_right_number() {
+        let told = |copies, uploads, more| {
+            in_words(&NodeLeft { copies, uploads, more, ..NodeLeft::default() })
+        };
+        assert_eq!(told(1, 1, false), "not safe to remove: 1 copy and 1 open upload");
+        assert_eq!(told(2, 0, true), "not safe to remove: at least 2 copies and 0 open uploads");
     }
 
     #[test]

@@ -13,11 +13,11 @@ use cairn_proto::{WireError, convert};
 use tonic::Status;
 
 use super::{after, limit};
-use crate::catalog::{Blob, ChunkEntry, PAGE_CHUNKS, Page, PageKey, record};
+use crate::catalog::{Blob, ChunkEntry, Left, PAGE_CHUNKS, Page, PageKey, record};
 use crate::error::{CatalogError, operation_error};
 use crate::master::Master;
 use crate::object::locate::findings;
-use crate::repair::{Around, is_kept};
+use crate::repair::{Around, Sight, is_kept};
 
 operation_error! {
     /// Why chunks are not listed.
@@ -54,6 +54,8 @@ struct Judged {
     live: bool,
     /// How urgent it is to do something for it.
     urgency: Option<Urgency>,
+    /// Copies that are to be made.
+    missing: u64,
 }
 
 impl Judged {
@@ -61,14 +63,15 @@ impl Judged {
         chunk: ChunkId,
         entry: &ChunkEntry,
         blob: &Blob,
-        around: &Around,
+        sight: &Sight<'_>,
         found_bad: &BTreeSet<NodeId>,
     ) -> Self {
-        let copies = around.see(&entry.copies, found_bad);
+        let copies = sight.see(&entry.copies, found_bad);
         let wanted = blob.copies as usize;
         let named = copies.iter().filter(|copy| copy.standing != Standing::Begun);
         let (good, bad): (Vec<_>, Vec<_>) = named.partition(|copy| copy.is_readable());
         let nodes = |copies: Vec<&SeenCopy>| copies.iter().map(|copy| copy.node).collect();
+        let mend = sight.mend(&copies, wanted);
         Self {
             chunk,
             length: entry.length,
@@ -76,7 +79,8 @@ impl Judged {
             good: nodes(good),
             bad: nodes(bad),
             live: blob.state == BlobState::Live,
-            urgency: around.mend(&copies, wanted).urgency(&copies, wanted),
+            urgency: mend.urgency(&copies, wanted),
+            missing: mend.copies(&copies, wanted) as u64,
         }
     }
 
@@ -88,7 +92,7 @@ impl Judged {
 /// A walk over the pages, bounded.
 struct Walk<'a, R> {
     read: &'a R,
-    around: &'a Around,
+    sight: Sight<'a>,
     show: Show,
     after: Option<ChunkId>,
     limit: usize,
@@ -140,7 +144,7 @@ impl<R: Read> Walk<'_, R> {
                 continue;
             }
             let found_bad = bad.get(&index).unwrap_or(&none);
-            let judged = Judged::of(chunk, &entry, &blob, self.around, found_bad);
+            let judged = Judged::of(chunk, &entry, &blob, &self.sight, found_bad);
             let shown = match self.show {
                 Show::All => true,
                 Show::Short => judged.is_short(),
@@ -191,6 +195,8 @@ pub(crate) struct UnsettledChunk {
     pub(crate) good: usize,
     /// How urgent it is to do something, when something can be done.
     pub(crate) urgency: Option<Urgency>,
+    /// Copies that are to be made, and their bytes.
+    pub(crate) missing: Left,
 }
 
 /// Unsettled chunks found by one step.
@@ -203,13 +209,15 @@ pub(crate) fn unsettled_chunks(
     after: Option<ChunkId>,
 ) -> Result<(Vec<UnsettledChunk>, Option<ChunkId>), CatalogError> {
     let (show, limit) = (Show::Unsettled, COUNTED_PER_STEP);
-    let mut walk = Walk { read, around, show, after, limit, found: Vec::new(), blob: None };
+    let sight = around.with_drains(read)?;
+    let mut walk = Walk { read, sight, show, after, limit, found: Vec::new(), blob: None };
     let next = walk.run()?;
     let unsettled = |judged: &Judged| UnsettledChunk {
         chunk: judged.chunk,
         short: judged.is_short(),
         good: judged.good.len(),
         urgency: judged.urgency,
+        missing: Left { count: judged.missing, bytes: judged.missing * judged.length },
     };
     Ok((walk.found.iter().map(unsettled).collect(), next))
 }
@@ -223,8 +231,9 @@ async fn walk(
     let limit = limit(request.1).map_err(|field| field.to_status())?;
     let around = Around::now(master);
     let closure = move |view: &Snapshot<'_>| -> Result<_, ChunksError> {
+        let sight = around.with_drains(view)?;
         let mut walk =
-            Walk { read: view, around: &around, show, after, limit, found: Vec::new(), blob: None };
+            Walk { read: view, sight, show, after, limit, found: Vec::new(), blob: None };
         let next = walk.run()?;
         Ok((walk.found, next))
     };

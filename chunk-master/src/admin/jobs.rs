@@ -10,6 +10,7 @@ use super::limit;
 use crate::catalog::{Job, JobKey, JobState, NoJobName};
 use crate::jobs::ask::{self, Ask};
 use crate::master::Master;
+use crate::repair::progress::{self, Purpose};
 
 fn named(field: &'static str, name: &str) -> Result<JobKey, InvalidField> {
     name.parse().map_err(|wrong: NoJobName| InvalidField::new(field, wrong.to_string()))
@@ -18,6 +19,7 @@ fn named(field: &'static str, name: &str) -> Result<JobKey, InvalidField> {
 fn tell(master: &Master, key: &JobKey, job: &Job) -> v1::Job {
     let (kind, tenant, bucket) = match key {
         JobKey::Repair => (v1::JobKind::Repair, String::new(), String::new()),
+        JobKey::Rebalance => (v1::JobKind::Rebalance, String::new(), String::new()),
         JobKey::DeleteBucket(key) => {
             (v1::JobKind::DeleteBucket, key.tenant.to_string(), key.bucket.to_string())
         }
@@ -44,17 +46,38 @@ fn tell(master: &Master, key: &JobKey, job: &Job) -> v1::Job {
         done_bytes: job.progress.done_bytes,
         left: job.progress.left.map(|left| left.count),
         left_bytes: job.progress.left.map(|left| left.bytes),
+        seconds_left: None,
     };
-    if *key == JobKey::Repair { of_repair(master, told) } else { told }
+    let told = match key {
+        JobKey::Repair => of_standing(master, Purpose::Repair, told),
+        JobKey::Rebalance => of_standing(master, Purpose::Rebalance, told),
+        JobKey::DeleteBucket(_) | JobKey::Drain(_) => told,
+    };
+    let seconds_left = seconds_left(master, key, &told).filter(|_| job.state == JobState::Running);
+    v1::Job { seconds_left, ..told }
 }
 
-/// Repair writes no progress down: what this master knows of it is told.
-fn of_repair(master: &Master, told: v1::Job) -> v1::Job {
-    let (done, done_bytes) = master.metrics.repaired_so_far();
-    let (waiting, at_work) = master.repairer.waiting();
-    let mine = master.duties.are_mine(master.clock.monotonic());
-    let left = mine.then_some((waiting + at_work) as u64);
-    v1::Job { done, done_bytes, left, left_bytes: None, ..told }
+/// Jobs that stand write no progress down: what this master knows of them is told.
+fn of_standing(master: &Master, purpose: Purpose, told: v1::Job) -> v1::Job {
+    let (done, done_bytes) = master.metrics.repaired_so_far(purpose);
+    let left = progress::left(master, purpose);
+    let (left, left_bytes) = (left.map(|left| left.count), left.map(|left| left.bytes));
+    v1::Job { done, done_bytes, left, left_bytes, ..told }
+}
+
+/// How long a job that makes copies takes, where that can be told.
+fn seconds_left(master: &Master, key: &JobKey, told: &v1::Job) -> Option<u64> {
+    let (purpose, bytes) = match key {
+        JobKey::Repair => (Purpose::Repair, told.left_bytes?),
+        JobKey::Rebalance => (Purpose::Rebalance, told.left_bytes?),
+        // All drains share one pace, and what is left on a node with much is not counted to its end.
+        JobKey::Drain(_) => {
+            let all = progress::left(master, Purpose::Drain)?.bytes;
+            (Purpose::Drain, told.left_bytes?.max(all))
+        }
+        JobKey::DeleteBucket(_) => return None,
+    };
+    Some(progress::time_left(master, purpose, bytes)?.as_secs())
 }
 
 pub(super) async fn list_jobs(

@@ -10,8 +10,8 @@ use super::difference::{Found, Kind, Mend, REPORT, RESTORE};
 use super::judge::Judged;
 use crate::catalog::{
     Alarm, AlarmKey, Blob, Bucket, ChunkEntry, Deletion, Finding, FindingKey, Finished, NodePage,
-    NodePageKey, NodeRecord, PAGE_CHUNKS, Page, PageKey, Pending, PendingKey, PurgeQueued, Subject,
-    Upload, record,
+    NodePageKey, NodeRecord, NodeUpload, NodeUploadKey, PAGE_CHUNKS, Page, PageKey, Pending,
+    PendingKey, PurgeQueued, Subject, Upload, record,
 };
 use crate::error::CatalogError;
 
@@ -24,7 +24,7 @@ impl Judged for Upload {
         found: &mut Found,
     ) -> Result<(), CatalogError> {
         let blob: Option<Blob> = record::get(read, &self.blob)?;
-        if blob.is_none_or(|blob| blob.state != BlobState::Open) {
+        if blob.as_ref().is_none_or(|blob| blob.state != BlobState::Open) {
             let what = format!("upload {id} writes blob {}, which is not open", self.blob);
             found.contradiction(what, RESTORE);
         }
@@ -40,6 +40,14 @@ impl Judged for Upload {
         if record::get::<Pending>(read, &key)?.is_none() {
             found.index(&key, &Pending, format!("upload {id} is open, and its key does not tell"));
         }
+        for node in blob.into_iter().flat_map(|blob| blob.nodes) {
+            let key = NodeUploadKey { node, upload: *id };
+            if record::get::<NodeUpload>(read, &key)?.is_none() {
+                let what =
+                    format!("upload {id} was given node {node}, and its index does not tell");
+                found.index(&key, &NodeUpload, what);
+            }
+        }
         Ok(())
     }
 }
@@ -54,6 +62,28 @@ impl Judged for Pending {
         let upload = record::get::<Upload>(read, &key.upload)?;
         if upload.is_none_or(|upload| PendingKey::of(key.upload, &upload) != *key) {
             let what = format!("{:?} tells of upload {}, which is not open", key.key, key.upload);
+            found.dangling::<Self>(key, what);
+        }
+        Ok(())
+    }
+}
+
+impl Judged for NodeUpload {
+    fn judge(
+        &self,
+        key: &NodeUploadKey,
+        read: &impl Read,
+        found: &mut Found,
+    ) -> Result<(), CatalogError> {
+        let upload = record::get::<Upload>(read, &key.upload)?;
+        let blob = match upload {
+            Some(upload) => record::get::<Blob>(read, &upload.blob)?,
+            None => None,
+        };
+        if !blob.is_some_and(|blob| blob.nodes.contains(&key.node)) {
+            let NodeUploadKey { node, upload } = key;
+            let what =
+                format!("the index of node {node} names upload {upload}, which was not given it");
             found.dangling::<Self>(key, what);
         }
         Ok(())

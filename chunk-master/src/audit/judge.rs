@@ -16,8 +16,8 @@ use super::difference::{Difference, Found, Kind, Mend, RESTORE};
 use crate::catalog::record::{self, Record};
 use crate::catalog::{
     Alarm, Blob, Bucket, BucketCondemned, Condemned, Deletion, Duty, Finding, Finished, Head,
-    Identity, Job, NodePage, NodeRecord, Page, Pending, PurgeQueued, ReadLease, Tenant, Upload,
-    Version,
+    Identity, Job, NodePage, NodeRecord, NodeUpload, Page, Pending, PurgeQueued, ReadLease, Tenant,
+    Upload, Version,
 };
 use crate::error::CatalogError;
 
@@ -99,6 +99,7 @@ families!(
     ReadLease,
     Upload,
     Pending,
+    NodeUpload,
     Finished,
     Deletion,
     Alarm,

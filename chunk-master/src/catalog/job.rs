@@ -1,7 +1,8 @@
 //! Job: what the master does for long in the background, how far it is, and what an operator wants of it.
 //!
 //! Key: kind, what it is about. So there is one job of a kind about one thing. Lifetime: from when it is asked for until some
-//! days after its end, or until there is another one of its name. That of repair, which never ends, is there once it was paused.
+//! days after its end, or until there is another one of its name. Those of repair and rebalance, which never end, are there once they were
+//! paused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,8 +21,10 @@ const MAX_PROBLEM_CHARS: usize = 500;
 /// Which job. In text: its name, for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum JobKey {
-    /// The standing one: chunks that are short of copies get new ones.
+    /// Stands: chunks that are short of copies get new ones.
     Repair,
+    /// Stands: copies are moved for their place alone.
+    Rebalance,
     /// A bucket goes with all that is in it.
     DeleteBucket(BucketKey),
     /// A node is emptied.
@@ -32,12 +35,21 @@ pub(crate) enum JobKey {
 const REPAIR: u8 = 1;
 const DELETE_BUCKET: u8 = 2;
 const DRAIN: u8 = 3;
+const REBALANCE: u8 = 4;
 
 impl JobKey {
+    /// Those that never begin nor end.
+    pub(crate) const STANDING: [Self; 2] = [Self::Repair, Self::Rebalance];
+
+    pub(crate) fn stands(&self) -> bool {
+        Self::STANDING.contains(self)
+    }
+
     /// The first part of its name.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Repair => "repair",
+            Self::Rebalance => "rebalance",
             Self::DeleteBucket(_) => "delete-bucket",
             Self::Drain(_) => "drain",
         }
@@ -47,7 +59,7 @@ impl JobKey {
 impl fmt::Display for JobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Repair => f.write_str(self.kind()),
+            Self::Repair | Self::Rebalance => f.write_str(self.kind()),
             Self::DeleteBucket(BucketKey { tenant, bucket }) => {
                 write!(f, "{}/{tenant}/{bucket}", self.kind())
             }
@@ -69,6 +81,7 @@ impl FromStr for JobKey {
         let parts: Vec<_> = name.split('/').collect();
         match parts.as_slice() {
             ["repair"] => Ok(Self::Repair),
+            ["rebalance"] => Ok(Self::Rebalance),
             ["delete-bucket", tenant, bucket] => Ok(Self::DeleteBucket(BucketKey {
                 tenant: TenantId::new(*tenant).map_err(|_| wrong())?,
                 bucket: BucketName::new(*bucket).map_err(|_| wrong())?,
@@ -143,7 +156,7 @@ pub(crate) struct Progress {
 }
 
 /// What is left to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
@@ -217,6 +230,7 @@ impl Record for Job {
     fn write_key(key: &JobKey, parts: &mut KeyWriter) {
         match key {
             JobKey::Repair => parts.byte(REPAIR),
+            JobKey::Rebalance => parts.byte(REBALANCE),
             JobKey::DeleteBucket(BucketKey { tenant, bucket }) => {
                 parts.byte(DELETE_BUCKET).text(tenant.as_str()).text(bucket.as_str())
             }
@@ -227,6 +241,7 @@ impl Record for Job {
     fn read_key(parts: &mut KeyReader<'_>) -> Result<JobKey, Malformed> {
         match parts.byte()? {
             REPAIR => Ok(JobKey::Repair),
+            REBALANCE => Ok(JobKey::Rebalance),
             DELETE_BUCKET => Ok(JobKey::DeleteBucket(BucketKey {
                 tenant: TenantId::new(parts.text()?)?,
                 bucket: BucketName::new(parts.text()?)?,
@@ -293,10 +308,10 @@ mod tests {
     use super::*;
     use crate::catalog::record::tests::round_trips;
 
-    fn keys() -> [JobKey; 3] {
+    fn keys() -> [JobKey; 4] {
         let key = BucketKey { tenant: TenantId::standard(), bucket: BucketName::standard() };
         let node = NodeId::from_uuid(uuid::Uuid::from_u128(7));
-        [JobKey::Repair, JobKey::DeleteBucket(key), JobKey::Drain(node)]
+        [JobKey::Repair, JobKey::Rebalance, JobKey::DeleteBucket(key), JobKey::Drain(node)]
     }
 
     #[test]
@@ -332,7 +347,14 @@ mod tests {
         for key in keys() {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
-        for wrong in ["", "repair/", "delete-bucket/default", "delete-bucket/a/b/c", "drain/x"] {
+        for wrong in [
+            "",
+            "repair/",
+            "rebalance/all",
+            "delete-bucket/default",
+            "delete-bucket/a/b/c",
+            "drain/x",
+        ] {
             assert!(wrong.parse::<JobKey>().is_err(), "{wrong}");
         }
     }

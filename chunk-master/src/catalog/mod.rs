@@ -23,6 +23,7 @@
 //! condemned  time tenant version          versions that wait to be purged; also by bucket
 //! purge      blob                         blobs that are being erased
 //! node page  node blob page               pages that name a node
+//! node upload node upload                 open uploads that were given a node
 //! finding    blob chunk node              copies that a reader found missing or wrong
 //! read lease  tenant version              condemned versions that somebody reads
 //! deletion   idempotency key              what a DeleteObject answered, kept for a while
@@ -46,6 +47,7 @@ mod job;
 mod key;
 mod node;
 mod node_page;
+mod node_upload;
 mod page;
 mod pending;
 mod purge;
@@ -72,7 +74,8 @@ pub(crate) use importing::Importing;
 pub(crate) use job::{Job, JobKey, JobState, Left, NoJobName};
 pub(crate) use node::NodeRecord;
 pub(crate) use node_page::{NodePage, NodePageKey};
-pub(crate) use page::{ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
+pub(crate) use node_upload::{NodeUpload, NodeUploadKey};
+pub(crate) use page::{Attempt, ChunkEntry, Copy, PAGE_CHUNKS, Page, PageKey};
 pub(crate) use pending::{Pending, PendingKey};
 pub(crate) use purge::PurgeQueued;
 pub(crate) use read_lease::ReadLease;

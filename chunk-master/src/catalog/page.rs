@@ -10,6 +10,7 @@ use cairn_core::digest::ChunkHash;
 use cairn_core::ids::{BlobId, ChunkIndex, DiskIncarnation, NodeId};
 use cairn_core::lifecycle::CopyState;
 use prost::Message;
+use uuid::Uuid;
 
 use super::key::{KeyReader, KeyWriter};
 use super::record::{Malformed, Record, Table};
@@ -40,6 +41,10 @@ pub(crate) struct Copy {
     pub(crate) state: CopyState,
 }
 
+/// One attempt of a repair to make a copy, told from all others, also from those of another master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt(pub(crate) Uuid);
+
 /// A confirmed chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChunkEntry {
@@ -51,6 +56,8 @@ pub(crate) struct ChunkEntry {
     pub(crate) zones: u32,
     /// A repair has changed its copies: those that came late are not taken any more.
     pub(crate) mended: bool,
+    /// The last attempt to make a copy of it, as long as it is not known how it ended. Others change nothing any more.
+    pub(crate) attempt: Option<Attempt>,
 }
 
 /// A page: the confirmed ones of its chunks.
@@ -100,6 +107,8 @@ struct ChunkPayload {
     zones: u32,
     #[prost(bool, tag = "7")]
     mended: bool,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    attempt: Option<Vec<u8>>,
 }
 
 #[derive(Message)]
@@ -131,6 +140,7 @@ fn chunk_payload(
         copies,
         zones: entry.zones,
         mended: entry.mended,
+        attempt: entry.attempt.map(|Attempt(id)| id.as_bytes().to_vec()),
     }
 }
 
@@ -148,20 +158,22 @@ fn chunk_entry(
         let state = if copy.copying { CopyState::Copying } else { CopyState::Live };
         Ok(Copy { node, disk, state })
     };
+    let attempt = read.attempt.as_deref().map(Uuid::from_slice).transpose()?;
     Ok(ChunkEntry {
         length: read.length,
         hash: ChunkHash::try_from(read.hash.as_slice())?,
         copies: read.copies.iter().map(copy).collect::<Result<_, Malformed>>()?,
         zones: read.zones,
         mended: read.mended,
+        attempt: attempt.map(Attempt),
     })
 }
 
 impl Record for Page {
     type Key = PageKey;
     const TABLE: Table = Table::Page;
-    /// 2 named copies that were to be erased, too.
-    const FORMAT: u8 = 3;
+    /// 2 named copies that were to be erased, too; 3 did not tell attempts apart.
+    const FORMAT: u8 = 4;
 
     fn write_key(key: &PageKey, parts: &mut KeyWriter) {
         parts.id(key.blob.as_bytes()).u32(key.page);
@@ -198,8 +210,6 @@ impl Record for Page {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::catalog::record::tests::round_trips;
 
@@ -216,6 +226,7 @@ mod tests {
             copies: vec![copy(u128::from(index % 3)), copy(3 + u128::from(index % 2))],
             zones: 2,
             mended: index.is_multiple_of(2),
+            attempt: index.is_multiple_of(64).then(|| Attempt(Uuid::from_u128(index.into()))),
         };
         let page = |count| Page { chunks: (0..count).map(|index| (index, entry(index))).collect() };
         let key = PageKey::of(BlobId::from_uuid(Uuid::from_u128(1)), 300);

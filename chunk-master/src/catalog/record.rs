@@ -41,6 +41,7 @@ pub(crate) enum Table {
     Pending = 24,
     /// Runs of jobs, as `cairn-workflow` keeps them: no [`Record`].
     JobRun = 25,
+    NodeUpload = 26,
 }
 
 /// Why bytes are no record. Becomes a [`DamagedRecord`] with the key.

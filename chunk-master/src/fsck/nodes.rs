@@ -176,7 +176,7 @@ async fn unclaimed(
                 ordered = done.ordered;
                 (
                     Outcome::Left,
-                    "left: the chunk is short of copies, or the copy was named meanwhile",
+                    "left: the chunk is short of copies, none of them was proven yet, or this one was named meanwhile",
                 )
             }
             Err(_) => {

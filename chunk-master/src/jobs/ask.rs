@@ -60,32 +60,37 @@ pub(crate) fn ask(
     Ok(job)
 }
 
-/// A job. Repair is there always.
+/// A job. Those that stand are there always.
 fn get(read: &impl Read, key: &JobKey) -> Result<Option<Job>, CatalogError> {
     let job = record::get(read, key)?;
-    Ok(job.or_else(|| (*key == JobKey::Repair).then(Job::default)))
+    Ok(job.or_else(|| key.stands().then(Job::default)))
 }
 
-/// Up to `limit` jobs behind `after`, and whether there are more.
+/// Up to `limit` jobs behind `after`, and whether there are more. Those that stand come first.
 pub(crate) fn page(
     read: &impl Read,
     after: Option<&JobKey>,
     limit: usize,
 ) -> Result<(Vec<(JobKey, Job)>, bool), AskError> {
     let mut jobs = Vec::new();
-    if after.is_none() {
-        jobs.extend(get(read, &JobKey::Repair)?.map(|job| (JobKey::Repair, job)));
+    let behind = |key: &JobKey| JobKey::STANDING.iter().position(|standing| standing == key);
+    let shown = after.map_or(0, |after| behind(after).map_or(JobKey::STANDING.len(), |at| at + 1));
+    for key in &JobKey::STANDING[shown..] {
+        jobs.extend(get(read, key)?.map(|job| (key.clone(), job)));
     }
-    let after = after.unwrap_or(&JobKey::Repair);
-    let range = record::all::<Job>().after(record::key_of::<Job>(after));
-    jobs.extend(record::scan(read, &range, limit + 1)?);
+    let mut range = record::all::<Job>();
+    if let Some(after) = after.filter(|after| !after.stands()) {
+        range = range.after(record::key_of::<Job>(after));
+    }
+    let others = record::scan::<Job>(read, &range, limit + 1 + JobKey::STANDING.len())?;
+    jobs.extend(others.into_iter().filter(|(key, _)| !key.stands()));
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     Ok((jobs, more))
 }
 
-/// Whether an operator has paused repair.
-pub(crate) fn repair_is_paused(read: &impl Read) -> Result<bool, CatalogError> {
-    let job = record::get::<Job>(read, &JobKey::Repair)?;
+/// Whether an operator has paused a job.
+pub(crate) fn is_paused(read: &impl Read, key: &JobKey) -> Result<bool, CatalogError> {
+    let job = record::get::<Job>(read, key)?;
     Ok(job.is_some_and(|job| job.state == JobState::Paused))
 }

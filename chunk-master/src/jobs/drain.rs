@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cairn_core::ids::NodeId;
 use cairn_core::liveness::Membership;
-use cairn_kv::{Durability, Read, Txn};
+use cairn_kv::{Durability, Read, Snapshot, Txn};
 use cairn_runtime::Clock;
 use cairn_workflow::{Bounds, Coordinator};
 
@@ -46,12 +46,13 @@ pub(super) fn workflow(node: NodeId, clock: Clock) -> Coordinator<JobContext, ()
 
 async fn move_copies(job: JobContext, node: NodeId) -> Result<Pace, Trouble> {
     let progress = job.progress();
-    let look = move |txn: &mut Txn<'_>| -> Result<bool, DrainError> {
-        let left = nodes::left(txn, node)?;
-        progress.has_left(txn, Left { count: left.copies + left.uploads, bytes: 0 })?;
-        Ok(left.is_nothing())
+    let look = move |view: &Snapshot<'_>| Ok::<_, DrainError>(nodes::left(view, node)?);
+    let left = job.master.kv.view(look).await?;
+    let note = move |txn: &mut Txn<'_>| -> Result<bool, DrainError> {
+        progress.has_left(txn, Left { count: left.copies + left.uploads, bytes: left.bytes })?;
+        Ok(left.is_nothing() && nodes::is_empty(txn, node)?)
     };
-    let empty = job.master.kv.transact(Durability::Buffered, look).await?;
+    let empty = job.master.kv.transact(Durability::Buffered, note).await?;
     Ok(if empty && !job.master.keeps_journal(node) { Pace::Done } else { Pace::Later })
 }
 

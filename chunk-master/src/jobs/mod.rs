@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A kind of job is a file: the function `workflow` gives its steps ([`steps`] says what they are given and may answer),
-//! [`JobKey`] its name, and [`steps_of`] ties the two. Repair has no steps: it stands (`repair/`), and only asks whether
-//! it is paused.
+//! [`JobKey`] its name, and [`steps_of`] ties the two. Repair and rebalance have no steps: they stand (`repair/`), and only ask
+//! whether they are paused.
 
 pub(crate) mod ask;
 mod delete_bucket;
@@ -43,7 +43,7 @@ const AT_ONCE: usize = 4;
 /// The steps of a job; none of one that stands.
 fn steps_of(key: &JobKey, clock: Clock) -> Option<Coordinator<JobContext, ()>> {
     match key {
-        JobKey::Repair => None,
+        JobKey::Repair | JobKey::Rebalance => None,
         JobKey::DeleteBucket(bucket) => Some(delete_bucket::workflow(bucket, clock)),
         JobKey::Drain(node) => Some(drain::workflow(*node, clock)),
     }
@@ -52,8 +52,8 @@ fn steps_of(key: &JobKey, clock: Clock) -> Option<Coordinator<JobContext, ()>> {
 /// Whether a job may be cancelled: what has taken its last step back is as if it had not been.
 fn can_be_cancelled(key: &JobKey) -> bool {
     match key {
-        // It never ends, and a bucket that is Deleting never comes back.
-        JobKey::Repair | JobKey::DeleteBucket(_) => false,
+        // Two never end, and a bucket that is Deleting never comes back.
+        JobKey::Repair | JobKey::Rebalance | JobKey::DeleteBucket(_) => false,
         // What was moved stays where it is, and is as good there.
         JobKey::Drain(_) => true,
     }

@@ -75,9 +75,11 @@ impl Walk {
             }
         }
         if self.over {
-            // Repair stands, with or without a record.
-            if !self.counts.keys().any(|(kind, _)| *kind == JobKey::Repair.kind()) {
-                self.counts.insert((JobKey::Repair.kind(), JobState::Running), 1);
+            // Some stand, with or without a record.
+            for kind in JobKey::STANDING.map(|key| key.kind()) {
+                if !self.counts.keys().any(|(counted, _)| *counted == kind) {
+                    self.counts.insert((kind, JobState::Running), 1);
+                }
             }
             master.metrics.show_jobs(&self.counts);
         }
@@ -92,7 +94,7 @@ impl Walk {
 /// Whether the job has something to do now.
 fn is_due(key: &JobKey, job: &Job, steady_ms: u64) -> bool {
     let goes_on = matches!(job.state, JobState::Running | JobState::Cancelling);
-    goes_on && job.retry_at_ms <= steady_ms && !matches!(key, JobKey::Repair)
+    goes_on && job.retry_at_ms <= steady_ms && !key.stands()
 }
 
 /// A page of the jobs; none while the catalog may be older than what nodes hold.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A node that is being emptied gets nothing new, and [`crate::repair`] copies what it has to others. What is left there is what the
-//! catalog names on it, and what is being uploaded to it: both are looked at in the transaction that removes it.
+//! catalog names on it, and what is being uploaded to it. Both have an index by node, so the transaction that removes it looks itself.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use cairn_core::lifecycle::BlobState;
 use cairn_core::liveness::Membership;
 use cairn_kv::{Read, Txn};
 
-use crate::catalog::{Blob, NodePage, NodePageKey, NodeRecord, Page, PageKey, Upload, record};
+use crate::catalog::{Blob, NodePage, NodePageKey, NodeRecord, NodeUpload, Page, PageKey, record};
 use crate::error::{
     CatalogError, NoSuchNode, NodeNeeded, NodeRemoved, NotDraining, operation_error,
 };
@@ -32,16 +32,20 @@ operation_error! {
     }
 }
 
-/// Manifest pages of a node that one look counts. A node with more than that is far from empty.
+/// Manifest pages of a node that one look counts. A node with more than that is far from empty, or has much that is being erased.
 const PAGES_PER_LOOK: usize = 1000;
-/// Open uploads that one look reads.
-const UPLOADS_PER_LOOK: usize = 10_000;
+/// Open uploads that one look counts.
+const UPLOADS_PER_LOOK: usize = 1000;
+/// Manifest pages that are read in the transaction that refuses to remove a node, for its answer.
+const PAGES_TOLD: usize = 16;
 
 /// What is left on a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     /// Copies that are named there, of what is stored and of what may come back.
     pub(crate) copies: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
     /// Open uploads that were given the node.
     pub(crate) uploads: u64,
     /// There may be more: not everything was looked at.
@@ -51,7 +55,9 @@ pub(crate) struct Left {
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = if self.more { "at least " } else { "" };
-        write!(f, "{least}{} copies and {} open uploads", self.copies, self.uploads)
+        let copies = if self.copies == 1 { "copy" } else { "copies" };
+        let uploads = if self.uploads == 1 { "upload" } else { "uploads" };
+        write!(f, "{least}{} {copies} and {} open {uploads}", self.copies, self.uploads)
     }
 }
 
@@ -61,33 +67,52 @@ impl Left {
     }
 }
 
-/// What is left on a node.
+/// What is left on a node, counted as far as one look goes. It reads manifest pages: for views.
 pub(crate) fn left(read: &impl Read, node: NodeId) -> Result<Left, CatalogError> {
-    let (copies, more_copies) = copies_on(read, node)?;
-    let (uploads, more_uploads) = uploads_to(read, node)?;
-    Ok(Left { copies, uploads, more: more_copies || more_uploads })
+    look(read, node, PAGES_PER_LOOK)
 }
 
-/// Copies of blobs that are not being erased.
-fn copies_on(read: &impl Read, node: NodeId) -> Result<(u64, bool), CatalogError> {
+/// Whether nothing is left on a node. It reads keys and the states of blobs: for transactions.
+pub(crate) fn is_empty(read: &impl Read, node: NodeId) -> Result<bool, CatalogError> {
+    let (pages, more) = kept_pages(read, node)?;
+    Ok(pages.is_empty() && !more && uploads_to(read, node, 1)? == 0)
+}
+
+/// Counts the copies on up to `most` pages.
+fn look(read: &impl Read, node: NodeId, most: usize) -> Result<Left, CatalogError> {
+    let (pages, more_pages) = kept_pages(read, node)?;
+    let (mut copies, mut bytes) = (0, 0);
+    for key in pages.iter().take(most) {
+        let page: Page = record::get(read, key)?.unwrap_or_default();
+        for entry in page.chunks.values() {
+            let here = entry.copies.iter().filter(|copy| copy.node == node).count() as u64;
+            copies += here;
+            bytes += here * entry.length;
+        }
+    }
+    let uploads = uploads_to(read, node, UPLOADS_PER_LOOK)?;
+    let more = more_pages || pages.len() > most || uploads == UPLOADS_PER_LOOK;
+    Ok(Left { copies, bytes, uploads: uploads as u64, more })
+}
+
+/// Pages that name `node`, of blobs that are not being erased; and whether there may be more.
+fn kept_pages(read: &impl Read, node: NodeId) -> Result<(Vec<PageKey>, bool), CatalogError> {
     let keys = pages_of(read, node, None, PAGES_PER_LOOK)?;
     let more = keys.len() == PAGES_PER_LOOK;
-    let mut copies = 0;
+    let mut kept = Vec::new();
     let mut blob: Option<(BlobId, bool)> = None;
     for key in keys {
-        let kept = match blob {
+        let is_kept = match blob {
             Some((known, kept)) if known == key.blob => kept,
             _ => record::get::<Blob>(read, &key.blob)?
                 .is_some_and(|blob| blob.state != BlobState::Purging),
         };
-        blob = Some((key.blob, kept));
-        if kept {
-            let page: Page = record::get(read, &key)?.unwrap_or_default();
-            let entries = page.chunks.values().flat_map(|entry| &entry.copies);
-            copies += entries.filter(|copy| copy.node == node).count() as u64;
+        blob = Some((key.blob, is_kept));
+        if is_kept {
+            kept.push(key);
         }
     }
-    Ok((copies, more))
+    Ok((kept, more))
 }
 
 /// Manifest pages that name `node`, after one, at most `limit`.
@@ -107,17 +132,12 @@ pub(crate) fn pages_of(
     Ok(found.into_iter().map(|(key, _)| key.page).collect())
 }
 
-/// Open uploads that were given the node.
-fn uploads_to(read: &impl Read, node: NodeId) -> Result<(u64, bool), CatalogError> {
-    let open = record::scan::<Upload>(read, &record::all::<Upload>(), UPLOADS_PER_LOOK)?;
-    let more = open.len() == UPLOADS_PER_LOOK;
-    let mut uploads = 0;
-    for (_, upload) in open {
-        let blob = record::get::<Blob>(read, &upload.blob)?;
-        let here = |blob: &Blob| blob.state == BlobState::Open && blob.nodes.contains(&node);
-        uploads += u64::from(blob.is_some_and(|blob| here(&blob)));
-    }
-    Ok((uploads, more))
+/// How many open uploads were given the node, up to `most`.
+fn uploads_to(read: &impl Read, node: NodeId, most: usize) -> Result<usize, CatalogError> {
+    let given = record::prefixed::<NodeUpload>(|parts| {
+        parts.id(node.as_bytes());
+    });
+    Ok(record::scan::<NodeUpload>(read, &given, most)?.len())
 }
 
 /// The node, when it was not removed.
@@ -145,8 +165,8 @@ pub(crate) fn remove(txn: &mut Txn<'_>, node: NodeId) -> Result<(), MembershipEr
     if record.membership != Membership::Draining {
         return Err(NotDraining(node).into());
     }
-    let left = left(txn, node)?;
-    if !left.is_nothing() {
+    if !is_empty(txn, node)? {
+        let left = look(txn, node, PAGES_TOLD)?;
         return Err(NodeNeeded { node, left }.into());
     }
     Ok(record::put(txn, &node, &NodeRecord { membership: Membership::Removed, ..record })?)

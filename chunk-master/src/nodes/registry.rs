@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use cairn_core::copies::{ChunkPlacement, ChunkWant, NodeMoment, Place};
 use cairn_core::digest::plain_crc;
-use cairn_core::doubt::{Doubt, FlapBounds, Heard, Least, Reach, Steadiness, doubted};
+use cairn_core::doubt::{Doubt, FlapBounds, Heard, Lasting, Least, Reach, Steadiness, doubted};
 use cairn_core::ids::{BlobId, ChunkId, DiskIncarnation, GatewayId, NodeId};
 use cairn_core::lifecycle::CopyState;
 use cairn_core::liveness::{Liveness, LivenessBounds, Membership, NodeState};
@@ -161,6 +161,7 @@ struct Member {
     record: NodeRecord,
     liveness: Liveness,
     steadiness: Steadiness,
+    lasting: Lasting,
     doubt: Option<Doubt>,
     report: Arc<Report>,
     /// Placed here since the last heartbeat.
@@ -177,6 +178,7 @@ impl Member {
             record,
             liveness: Liveness::joining(clock.monotonic()),
             steadiness: Steadiness::default(),
+            lasting: Lasting::default(),
             doubt: None,
             pending_bytes: 0,
             pending_writes: 0,
@@ -252,12 +254,25 @@ impl Registry {
     fn hear(&self, member: &mut Member) -> bool {
         let now = self.clock.monotonic();
         let state = member.liveness.state(now, &self.bounds);
+        if member.liveness.silence(now) > self.flaps.most_hold.saturating_add(self.flaps.hold) {
+            // It was away, which is no doubt: what there was before has nothing to do with this return.
+            member.lasting = Lasting::default();
+        }
         member.liveness.heard(now);
         let was_away = matches!(state, NodeState::Suspect | NodeState::Down);
         if was_away {
             member.steadiness.returned(now, &self.flaps);
+            member.lasting.told(now);
         }
+        self.look_at(member);
         was_away
+    }
+
+    /// Notes whether a member is trusted now. Who was in trouble for long is when it was for as long as a first hold lasts.
+    fn look_at(&self, member: &mut Member) {
+        let state = self.state(member);
+        let trusted = matches!(state, NodeState::Up | NodeState::Draining);
+        member.lasting.looked_at(self.clock.monotonic(), trusted, self.flaps.hold);
     }
 
     /// Judges whom to doubt of those that are heard.
@@ -284,6 +299,10 @@ impl Registry {
         let doubted = doubted(&heard, self.least);
         for (node, member) in members.iter_mut() {
             member.doubt = doubted.get(node).copied();
+            if member.doubt == Some(Doubt::Unreached) {
+                member.lasting.told(now);
+            }
+            self.look_at(member);
         }
     }
 
@@ -343,9 +362,9 @@ impl Registry {
         let was_away = members.get_mut(&node).is_some_and(|member| self.hear(member));
         let known = members.get(&node).is_some_and(|m| m.record == record);
         if !known {
-            let steadiness = members.remove(&node).map(|before| before.steadiness);
-            let steadiness = steadiness.unwrap_or_default();
-            let member = Member { steadiness, ..Member::joining(record, &self.clock) };
+            let before = members.remove(&node).map(|before| (before.steadiness, before.lasting));
+            let (steadiness, lasting) = before.unwrap_or_default();
+            let member = Member { steadiness, lasting, ..Member::joining(record, &self.clock) };
             members.entry(node).or_insert(member).liveness.heard(self.clock.monotonic());
         }
         if was_away {
@@ -411,6 +430,13 @@ impl Registry {
             self.state(member) == NodeState::Down && member.liveness.silence(now) < bound
         };
         members.iter().filter(|(_, member)| away(member)).map(|(&node, _)| node).collect()
+    }
+
+    /// Nodes that there was something against for longer than `bound`, again and again, and that were not trusted for a while since.
+    pub(crate) fn troubled_for_longer_than(&self, bound: Duration) -> BTreeSet<NodeId> {
+        let members = self.lock();
+        let troubled = |member: &Member| member.lasting.is_longer_than(bound);
+        members.iter().filter(|(_, member)| troubled(member)).map(|(&node, _)| node).collect()
     }
 
     /// All nodes, and every change from here on.
@@ -542,6 +568,11 @@ impl Placement<'_> {
     pub(crate) fn placed(&self) -> Placed {
         let nodes = self.given.iter().map(|&(node, _)| node).collect();
         Placed { nodes, zones: self.zones }
+    }
+
+    /// The places of the copies.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.chunks.iter().flat_map(|placed| &placed.places)
     }
 
     /// The placement was given out.

@@ -10,6 +10,10 @@
 //! without a name is a stray of a chunk that is still short.
 //!
 //! A copy that is named already, but was found bad or lies on a disk that its node has no more, is made anew under its name.
+//!
+//! Each attempt has a nonce, which the chunk's entry keeps from its begin to its end: a finish or a give up that comes late, of a
+//! former master or of an attempt that another one has replaced, finds another nonce and changes nothing. There is one attempt for a
+//! chunk at a time.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +27,8 @@ use uuid::Uuid;
 
 use super::look::{Around, is_kept, look};
 use crate::catalog::{
-    Blob, ChunkEntry, Copy, Finding, FindingKey, NodePage, NodePageKey, NodeRecord, Page, PageKey,
-    record,
+    Attempt, Blob, ChunkEntry, Copy, Finding, FindingKey, NodePage, NodePageKey, NodeRecord, Page,
+    PageKey, record,
 };
 use crate::error::{CatalogError, operation_error};
 
@@ -57,12 +61,25 @@ impl OpenPage {
         self.page.chunks.get_mut(&chunk.index).filter(|entry| entry.hash == hash)
     }
 
+    /// The chunk's entry, when this attempt is the one for it.
+    fn entry_of(&mut self, chunk: ChunkId, attempt: Attempt) -> Option<&mut ChunkEntry> {
+        self.page.chunks.get_mut(&chunk.index).filter(|entry| entry.attempt == Some(attempt))
+    }
+
     /// Does not name those copies of the chunk any more that `gone` says; the nodes they were on.
     fn unname(&mut self, chunk: ChunkId, gone: impl Fn(&Copy) -> bool) -> BTreeSet<NodeId> {
         let Some(entry) = self.page.chunks.get_mut(&chunk.index) else { return BTreeSet::new() };
         let left = entry.copies.iter().filter(|copy| gone(copy)).map(|copy| copy.node).collect();
         entry.copies.retain(|copy| !gone(copy));
         left
+    }
+
+    /// Ends the attempt for a chunk, without what it was to make.
+    fn forget(mut self, txn: &mut Txn<'_>, chunk: ChunkId) -> Result<(), CatalogError> {
+        let Some(entry) = self.page.chunks.get_mut(&chunk.index) else { return Ok(()) };
+        entry.attempt = None;
+        let left = self.unname(chunk, |copy| copy.state == CopyState::Copying);
+        self.write(txn, &left)
     }
 
     /// Writes the page; of `left` nodes, those that it does not name any more are taken out of the index.
@@ -82,6 +99,7 @@ pub(super) fn begin(
     chunk: ChunkId,
     hash: ChunkHash,
     node: NodeId,
+    attempt: Attempt,
 ) -> Result<bool, RepairError> {
     let Some(mut blob) = record::get::<Blob>(txn, &chunk.blob)?.filter(is_kept) else {
         return Ok(false);
@@ -89,7 +107,7 @@ pub(super) fn begin(
     let member = record::get::<NodeRecord>(txn, &node)?.is_some_and(|node| node.takes_copies());
     let mut open = OpenPage::of(txn, chunk)?;
     let Some(entry) = open.entry(chunk, hash).filter(|_| member) else { return Ok(false) };
-    entry.mended = true;
+    (entry.mended, entry.attempt) = (true, Some(attempt));
     if !entry.copies.iter().any(|copy| copy.node == node) {
         entry.copies.push(Copy { node, disk: no_disk(), state: CopyState::Copying });
     }
@@ -104,23 +122,25 @@ pub(super) fn begin(
     Ok(true)
 }
 
-/// The copy is durable. False when it is not named any more: then it is a stray, and the sweep's.
+/// The copy is durable. False when another attempt was begun since, or the copy is not named any more: then it is a stray, and the
+/// sweep's.
 pub(super) fn finish(
     txn: &mut Txn<'_>,
     chunk: ChunkId,
-    hash: ChunkHash,
+    attempt: Attempt,
     receipt: CopyReceipt,
 ) -> Result<bool, RepairError> {
     let CopyReceipt { node, disk } = receipt;
     let vouched = record::get::<NodeRecord>(txn, &node)?.is_some_and(|n| n.vouches_for(disk));
     let kept = record::get::<Blob>(txn, &chunk.blob)?.is_some();
     let mut open = OpenPage::of(txn, chunk)?;
-    let entry = open.entry(chunk, hash).filter(|_| vouched && kept);
+    let entry = open.entry_of(chunk, attempt).filter(|_| vouched && kept);
     let Some(entry) = entry else { return Ok(false) };
     let Some(copy) = entry.copies.iter_mut().find(|copy| copy.node == node) else {
         return Ok(false);
     };
     *copy = Copy { node, disk, state: CopyState::Live };
+    entry.attempt = None;
     entry.zones = zones(txn, &entry.copies)?;
     record::delete::<Finding>(txn, &FindingKey { chunk, node })?;
     open.write(txn, &BTreeSet::new())?;
@@ -136,23 +156,18 @@ fn zones(read: &impl Read, copies: &[Copy]) -> Result<u32, CatalogError> {
 }
 
 /// The copy was not made: it is not named any more.
-pub(super) fn give_up(txn: &mut Txn<'_>, chunk: ChunkId, node: NodeId) -> Result<(), RepairError> {
+pub(super) fn give_up(
+    txn: &mut Txn<'_>,
+    chunk: ChunkId,
+    attempt: Attempt,
+) -> Result<(), RepairError> {
     let mut open = OpenPage::of(txn, chunk)?;
-    let left = open.unname(chunk, |copy| copy.node == node && copy.state == CopyState::Copying);
-    if !left.is_empty() {
-        open.write(txn, &left)?;
-    }
-    Ok(())
+    if open.entry_of(chunk, attempt).is_some() { Ok(open.forget(txn, chunk)?) } else { Ok(()) }
 }
 
 /// No copy of the chunk is being made, whatever an earlier life of a master began: those that are named so are not any more.
 pub(super) fn forget_begun(txn: &mut Txn<'_>, chunk: ChunkId) -> Result<(), RepairError> {
-    let mut open = OpenPage::of(txn, chunk)?;
-    let left = open.unname(chunk, |copy| copy.state == CopyState::Copying);
-    if !left.is_empty() {
-        open.write(txn, &left)?;
-    }
-    Ok(())
+    Ok(OpenPage::of(txn, chunk)?.forget(txn, chunk)?)
 }
 
 /// Does not name the copy on `node` any more, if it is the one that is to be given up now, and enough of those that were
@@ -192,19 +207,142 @@ pub(super) fn unname(
     Ok(true)
 }
 
-/// Of copies that no manifest names, those that may be deleted: their chunks have all their copies. One of a chunk that is short
-/// may be the last intact one: it stays, and a repair that chooses its node proves it and names it.
-pub(crate) fn not_missed(
-    read: &impl Read,
-    strays: &[ChunkId],
-    around: &Around,
-) -> Result<Vec<ChunkId>, CatalogError> {
-    let mut doomed = Vec::with_capacity(strays.len());
-    for &chunk in strays {
-        let seen = look(read, chunk, around)?;
-        if seen.is_some_and(|seen| seen.certain() >= seen.wanted) {
-            doomed.push(chunk);
-        }
+#[cfg(test)]
+mod tests {
+    use cairn_core::chunking::ChunkSizes;
+    use cairn_core::ids::BlobId;
+    use cairn_core::lifecycle::BlobState;
+    use cairn_core::liveness::Membership;
+    use cairn_core::names::{TenantId, Zone};
+    use cairn_kv::{Durability, Kv};
+
+    use super::*;
+
+    const HASH: ChunkHash = ChunkHash([7; 32]);
+
+    fn node(n: u128) -> NodeId {
+        NodeId::from_uuid(Uuid::from_u128(n))
     }
-    Ok(doomed)
+
+    fn disk(n: u128) -> DiskIncarnation {
+        DiskIncarnation::from_uuid(Uuid::from_u128(n))
+    }
+
+    fn chunk() -> ChunkId {
+        ChunkId::new(BlobId::from_uuid(Uuid::from_u128(1)), 0)
+    }
+
+    fn attempt(n: u128) -> Attempt {
+        Attempt(Uuid::from_u128(n))
+    }
+
+    fn live(node: NodeId, disk: DiskIncarnation) -> Copy {
+        Copy { node, disk, state: CopyState::Live }
+    }
+
+    /// A chunk with a copy on node 1, and nodes 1 and 2 with the disks 11 and 12.
+    fn found(txn: &mut Txn<'_>) -> Result<(), CatalogError> {
+        for n in [1, 2] {
+            let record = NodeRecord {
+                disks: [disk(n + 10)].into(),
+                address: "http://node:1".into(),
+                zone: Zone::new("a").expect("a label"),
+                membership: Membership::Member,
+            };
+            record::put(txn, &node(n), &record)?;
+        }
+        let blob = Blob {
+            tenant: TenantId::standard(),
+            state: BlobState::Live,
+            current_refs: 1,
+            condemned_refs: 0,
+            length: 5,
+            sizes: ChunkSizes::STANDARD,
+            copies: 2,
+            nodes: [node(1)].into(),
+        };
+        record::put(txn, &chunk().blob, &blob)?;
+        let copies = vec![live(node(1), disk(11))];
+        let (length, hash, attempt) = (5, HASH, None);
+        let entry = ChunkEntry { length, hash, copies, zones: 1, mended: false, attempt };
+        let page = Page { chunks: [(0, entry)].into() };
+        Ok(record::put(txn, &PageKey::of(chunk().blob, 0), &page)?)
+    }
+
+    /// What is named of the chunk in the end.
+    async fn after(
+        mut steps: impl FnMut(&mut Txn<'_>) -> Result<(), RepairError> + Send + 'static,
+    ) -> Vec<Copy> {
+        let closure = move |txn: &mut Txn<'_>| -> Result<_, RepairError> {
+            found(txn)?;
+            steps(txn)?;
+            let mut page = OpenPage::of(txn, chunk())?;
+            Ok(page.entry(chunk(), HASH).map(|entry| entry.copies.clone()))
+        };
+        let named = Kv::memory().transact(Durability::Buffered, closure).await;
+        named.expect("a transaction").expect("an entry")
+    }
+
+    fn receipt(n: u128) -> CopyReceipt {
+        CopyReceipt { node: node(n), disk: disk(n + 10) }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_ends_itself_and_no_later_one_of_the_same_node() {
+        let copies = after(|txn| {
+            assert!(begin(txn, chunk(), HASH, node(2), attempt(1))?);
+            assert!(begin(txn, chunk(), HASH, node(2), attempt(2))?);
+            assert!(!finish(txn, chunk(), attempt(1), receipt(2))?, "it is late");
+            give_up(txn, chunk(), attempt(1))
+        });
+        let begun = Copy { node: node(2), disk: no_disk(), state: CopyState::Copying };
+        assert_eq!(copies.await, [live(node(1), disk(11)), begun]);
+        let copies = after(|txn| {
+            assert!(begin(txn, chunk(), HASH, node(2), attempt(1))?);
+            assert!(begin(txn, chunk(), HASH, node(2), attempt(2))?);
+            assert!(finish(txn, chunk(), attempt(2), receipt(2))?);
+            assert!(!finish(txn, chunk(), attempt(2), receipt(2))?, "it ends once");
+            give_up(txn, chunk(), attempt(2))
+        });
+        assert_eq!(copies.await, [live(node(1), disk(11)), live(node(2), disk(12))]);
+    }
+
+    #[tokio::test]
+    async fn what_was_found_bad_since_a_copy_was_made_anew_stays_found_when_an_earlier_attempt_ends()
+     {
+        use cairn_core::copies::CopyFinding;
+        let key = FindingKey { chunk: chunk(), node: node(1) };
+        let copies = after(move |txn| {
+            assert!(begin(txn, chunk(), HASH, node(1), attempt(1))?);
+            assert!(begin(txn, chunk(), HASH, node(1), attempt(2))?);
+            assert!(finish(txn, chunk(), attempt(2), receipt(1))?);
+            record::put(txn, &key, &Finding(CopyFinding::Corrupt)).map_err(CatalogError::from)?;
+            assert!(!finish(txn, chunk(), attempt(1), receipt(1))?);
+            assert!(record::get::<Finding>(txn, &key)?.is_some());
+            Ok(())
+        });
+        assert_eq!(copies.await, [live(node(1), disk(11))]);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_takes_nothing_with_it_that_was_named_before() {
+        let copies = after(|txn| {
+            assert!(begin(txn, chunk(), HASH, node(1), attempt(1))?);
+            give_up(txn, chunk(), attempt(1))?;
+            assert!(!finish(txn, chunk(), attempt(1), receipt(1))?, "it has ended");
+            Ok(())
+        });
+        assert_eq!(copies.await, [live(node(1), disk(11))]);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_does_not_come_back_with_a_late_finish() {
+        let copies = after(|txn| {
+            assert!(begin(txn, chunk(), HASH, node(2), attempt(1))?);
+            forget_begun(txn, chunk())?;
+            assert!(!finish(txn, chunk(), attempt(1), receipt(2))?);
+            Ok(())
+        });
+        assert_eq!(copies.await, [live(node(1), disk(11))]);
+    }
 }

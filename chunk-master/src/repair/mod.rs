@@ -3,8 +3,7 @@
 //!
 //! ```text
 //! census, walks ─► queue ─► look ─► mend? ─ nothing to do
-//!                                    ├─ copy, spread ─► place ─► begin ─► turn ─► Chunks.Copy at the target ─► finish
-//!                                    │                       the copy is named      proven and durable there └─ failed ─► give up
+//!                                    ├─ copy, spread ─► place ─► a workflow (copy.rs): name ─► copy ─► book, or un-name ─► another place
 //!                                    ├─ give up one ─► prove the others ─► unname ─► Chunks.Delete there; what it does not delete the sweep finds
 //!                                    └─ forget ─► what an earlier life of a master began is not named any more
 //! ```
@@ -13,9 +12,14 @@
 //! one on a disk that its node has no more, is made anew at once; those of a node that is away only after
 //! [`crate::Config::repair_after`], so that a restart moves nothing. Nothing is taken away before its replacement is durable. What
 //! the queue forgets comes back with the next round of the census.
+//!
+//! Two jobs stand for it: `repair`, without which nothing here is done, and `rebalance`, for what is made for its place alone: moves
+//! from a node that is too full, and copies in another zone. What is over then is given up as anything else that is over.
 
 mod change;
+mod copy;
 mod look;
+pub(crate) mod progress;
 mod proof;
 mod queue;
 mod turns;
@@ -23,29 +27,33 @@ mod walk;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cairn_core::copies::{ChunkWant, CopyReceipt, Place};
+use cairn_core::copies::{ChunkWant, Place};
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_core::mend::{Mend, SeenCopy, Standing, Urgency};
 use cairn_core::placement::TooFewNodes;
 use cairn_kv::{Durability, Snapshot, TransactError, Txn, ViewError};
+use cairn_runtime::Clock;
+use cairn_workflow::StepError;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use self::change::RepairError;
-pub(crate) use self::change::not_missed;
-pub(crate) use self::look::{Around, is_kept};
-use self::look::{Seen, look};
+use self::copy::{Copier, Copying};
+use self::look::look;
+pub(crate) use self::look::{Around, Seen, Sight, is_kept};
+use self::progress::{Paces, Purpose};
+pub(crate) use self::proof::{not_short, of_strays};
 use self::queue::Queue;
 use self::turns::{Lane, Rate, Turns};
 use self::walk::Walks;
-use crate::catalog::{Held, record};
+use crate::catalog::{Attempt, Held, JobKey, record};
 use crate::config::SeededBug;
 use crate::error::NotPlaced;
-use crate::jobs::ask::repair_is_paused;
+use crate::jobs::ask::is_paused;
 use crate::master::Master;
 use crate::nodes::{Deleted, NodeView, Unreached};
 use crate::object::report::ReportError;
@@ -60,11 +68,13 @@ const SLOWEST: u64 = 1 << 20;
 const WORTH_MOVING: u32 = u32::MAX / 50;
 
 /// What repair remembers; a restart begins anew.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Repairer {
     queue: Mutex<Queue>,
     turns: Turns,
     walks: Walks,
+    copier: Copier,
+    paces: Paces,
     offered: Notify,
 }
 
@@ -80,7 +90,7 @@ enum NotMended {
     #[error("find a place: {0}")]
     Place(#[from] NotPlaced),
     #[error("copy it: {0}")]
-    Copy(#[from] Unreached),
+    Copy(#[from] StepError),
 }
 
 /// What became of a chunk.
@@ -88,8 +98,8 @@ enum NotMended {
 enum Outcome {
     /// It needs nothing now.
     Enough,
-    /// It has a copy more, of so many bytes.
-    Copied(u64),
+    /// It has a copy more.
+    Copied,
     /// A copy is not named any more.
     Fewer,
     /// Meanwhile somebody else changed it, or there is no better place.
@@ -97,6 +107,17 @@ enum Outcome {
 }
 
 impl Repairer {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            queue: Mutex::default(),
+            turns: Turns::default(),
+            walks: Walks::default(),
+            copier: Copier::new(clock),
+            paces: Paces::default(),
+            offered: Notify::new(),
+        }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,7 +140,7 @@ impl Repairer {
 }
 
 /// Mends what is offered, until the master stops.
-pub(crate) async fn run(master: &Master) {
+pub(crate) async fn run(master: &Arc<Master>) {
     let mut at_work = FuturesUnordered::new();
     let mut walking = pin!(walk::on(master));
     loop {
@@ -135,7 +156,7 @@ pub(crate) async fn run(master: &Master) {
 }
 
 /// Mends what was offered, and what walks find, until nothing changes any more.
-pub(crate) async fn until_idle(master: &Master) -> Result<(), ViewError<RepairError>> {
+pub(crate) async fn until_idle(master: &Arc<Master>) -> Result<(), ViewError<RepairError>> {
     loop {
         let mut changed = mend_all(master).await;
         walk::step(master).await?;
@@ -147,7 +168,7 @@ pub(crate) async fn until_idle(master: &Master) -> Result<(), ViewError<RepairEr
 }
 
 /// Mends what waits; whether anything was changed.
-async fn mend_all(master: &Master) -> bool {
+async fn mend_all(master: &Arc<Master>) -> bool {
     let mut at_work = FuturesUnordered::new();
     let mut changed = false;
     loop {
@@ -160,7 +181,7 @@ async fn mend_all(master: &Master) -> bool {
 }
 
 /// Takes as many chunks as may be worked on beside those `at_work`.
-fn take(master: &Master, at_work: usize) -> Vec<impl Future<Output = bool>> {
+fn take(master: &Arc<Master>, at_work: usize) -> Vec<impl Future<Output = bool>> {
     let room = AT_ONCE.saturating_sub(at_work);
     let taken = std::iter::from_fn(|| next(master)).take(room);
     let begun = taken.map(|(chunk, relieves)| one(master, chunk, relieves)).collect();
@@ -179,7 +200,7 @@ fn next(master: &Master) -> Option<(ChunkId, Option<NodeId>)> {
 }
 
 /// Takes the next step for a chunk; whether it changed anything.
-async fn one(master: &Master, chunk: ChunkId, relieves: Option<NodeId>) -> bool {
+async fn one(master: &Arc<Master>, chunk: ChunkId, relieves: Option<NodeId>) -> bool {
     let mended = AssertUnwindSafe(step(master, chunk, relieves)).catch_unwind().await;
     master.repairer.queue().done(chunk);
     let Ok(mended) = mended else {
@@ -189,10 +210,8 @@ async fn one(master: &Master, chunk: ChunkId, relieves: Option<NodeId>) -> bool 
     };
     match mended {
         Ok(Outcome::Enough | Outcome::Left) => false,
-        Ok(outcome @ (Outcome::Copied(_) | Outcome::Fewer)) => {
-            if let Outcome::Copied(bytes) = outcome {
-                master.metrics.repaired(bytes);
-            }
+        Ok(outcome @ (Outcome::Copied | Outcome::Fewer)) => {
+            master.repairer.walks.changed(relieves);
             tracing::debug!(target: "cairn", %chunk, ?outcome, "a chunk was mended");
             offer_again(master, chunk).await;
             true
@@ -212,7 +231,7 @@ async fn one(master: &Master, chunk: ChunkId, relieves: Option<NodeId>) -> bool 
 /// A chunk that was changed may have a next step. When that cannot be told now, the census finds it.
 async fn offer_again(master: &Master, chunk: ChunkId) {
     let around = Around::now(master);
-    let Ok(Some((seen, mend))) = look_at(master, chunk, &around).await else { return };
+    let Ok(Some((seen, mend, _))) = look_at(master, chunk, around).await else { return };
     if let Some(urgency) = mend.urgency(&seen.copies, seen.wanted) {
         master.repairer.offer(chunk, urgency);
     }
@@ -220,14 +239,18 @@ async fn offer_again(master: &Master, chunk: ChunkId) {
 
 /// Takes the next step for a chunk.
 async fn step(
-    master: &Master,
+    master: &Arc<Master>,
     chunk: ChunkId,
     relieves: Option<NodeId>,
 ) -> Result<Outcome, NotMended> {
-    let around = Around::now(master).relieving(relieves);
-    let Some((seen, mend)) = look_at(master, chunk, &around).await? else {
-        return Ok(Outcome::Enough);
+    let around = Around::now(master);
+    let looked = match look_at(master, chunk, around.clone().relieving(relieves)).await? {
+        // It was to be moved, and is short by now: that is more than a matter of its place.
+        Some((seen, ..)) if seen.is_short() => look_at(master, chunk, around).await?,
+        looked => looked,
     };
+    let Some((seen, mend, around)) = looked else { return Ok(Outcome::Enough) };
+    let seen = Arc::new(seen);
     if mend == Mend::Spread {
         match add_one(master, &seen, mend, &around).await {
             Ok(Outcome::Left) | Err(NotMended::Place(_)) => {}
@@ -242,8 +265,8 @@ async fn step(
 }
 
 async fn carry_out(
-    master: &Master,
-    seen: &Seen,
+    master: &Arc<Master>,
+    seen: &Arc<Seen>,
     mend: Mend,
     around: Around,
 ) -> Result<Outcome, NotMended> {
@@ -263,22 +286,21 @@ async fn carry_out(
     }
 }
 
-/// How a chunk stands, and its next step; nothing while the catalog may be older than the nodes, or an operator has
-/// paused repair.
+/// How a chunk stands, its next step, and what that heeds of the nodes; nothing while the catalog may be older than the nodes, or an
+/// operator has paused repair.
 async fn look_at(
     master: &Master,
     chunk: ChunkId,
-    around: &Around,
-) -> Result<Option<(Seen, Mend)>, ViewError<RepairError>> {
-    let around = around.clone();
+    around: Around,
+) -> Result<Option<(Seen, Mend, Around)>, ViewError<RepairError>> {
     let closure = move |view: &Snapshot<'_>| -> Result<_, RepairError> {
-        if record::get::<Held>(view, &())?.is_some() || repair_is_paused(view)? {
+        if record::get::<Held>(view, &())?.is_some() || is_paused(view, &JobKey::Repair)? {
             return Ok(None);
         }
-        let seen = look(view, chunk, &around)?;
-        Ok(seen.map(|seen| {
+        let around = around.clone().heeding(view)?;
+        Ok(look(view, chunk, &around)?.map(|seen| {
             let mend = around.mend(&seen.copies, seen.wanted);
-            (seen, mend)
+            (seen, mend, around)
         }))
     };
     master.kv.view(closure).await
@@ -327,25 +349,37 @@ pub(crate) async fn delete_strays(
 
 /// Makes one more copy, in another zone when that is what it is for.
 async fn add_one(
-    master: &Master,
-    seen: &Seen,
+    master: &Arc<Master>,
+    seen: &Arc<Seen>,
     mend: Mend,
     around: &Around,
 ) -> Result<Outcome, NotMended> {
-    let mut rates = vec![(Lane::All, master.config.repair_rate)];
-    if mend == Mend::Spread || around.relieved().is_some() {
-        rates.push((Lane::Rebalance, master.config.rebalance_rate));
-    }
+    let urgency = mend.urgency(&seen.copies, seen.wanted).and_then(Purpose::of);
+    let purpose = match around.relieved() {
+        Some(_) => Purpose::Rebalance,
+        None => urgency.unwrap_or(Purpose::Repair),
+    };
     let mut failed = Vec::new();
     loop {
-        let target = place(master, seen, mend, &failed)?;
-        if !is_worth_it(seen, mend, around, target.node) {
+        let Some(target) = place(master, seen, mend, around, &failed)? else {
             return Ok(Outcome::Left);
-        }
-        match copy_to(master, seen, &target, &rates).await {
+        };
+        let node = target.node;
+        match copy_to(master, seen, target, purpose).await {
             // Another node may do what this one does not.
-            Err(NotMended::Copy(_)) if failed.len() < OTHER_TARGETS => failed.push(target.node),
-            ended => return ended,
+            Err(error) if error.cause::<Unreached>().is_some() && failed.len() < OTHER_TARGETS => {
+                failed.push(node);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(false) => return Ok(Outcome::Left),
+            Ok(true) => {
+                master.metrics.repaired(purpose, seen.length);
+                // What is moved from a node that is too full the census does not count.
+                if around.relieved().is_none() {
+                    master.census.copied(purpose, seen.length);
+                }
+                return Ok(Outcome::Copied);
+            }
         }
     }
 }
@@ -367,35 +401,37 @@ fn is_worth_it(seen: &Seen, mend: Mend, around: &Around, target: NodeId) -> bool
     }
 }
 
-/// Makes one copy at `target`.
+/// Makes one copy at `target`; whether it counts now.
 async fn copy_to(
-    master: &Master,
-    seen: &Seen,
-    target: &Place,
-    rates: &[Rate],
-) -> Result<Outcome, NotMended> {
-    let (chunk, hash, node) = (seen.chunk, seen.hash, target.node);
-    let begin = move |txn: &mut Txn<'_>| change::begin(txn, chunk, hash, node);
-    if !master.kv.transact(Durability::Buffered, begin).await? {
-        return Ok(Outcome::Left);
+    master: &Arc<Master>,
+    seen: &Arc<Seen>,
+    target: Place,
+    purpose: Purpose,
+) -> Result<bool, StepError> {
+    let mut rates = vec![(Lane::All, master.config.repair_rate)];
+    if purpose == Purpose::Rebalance {
+        rates.push((Lane::Rebalance, master.config.rebalance_rate));
     }
-    match copy(master, seen, target, rates).await {
-        Ok(receipt) => {
-            let finish = move |txn: &mut Txn<'_>| change::finish(txn, chunk, hash, receipt);
-            let named = master.kv.transact(Durability::Synced, finish).await?;
-            Ok(if named { Outcome::Copied(seen.length) } else { Outcome::Left })
-        }
-        Err(error) => {
-            let give_up = move |txn: &mut Txn<'_>| change::give_up(txn, chunk, node);
-            master.kv.transact(Durability::Buffered, give_up).await?;
-            Err(error.into())
-        }
-    }
+    let repairer = &master.repairer;
+    repairer.paces.begun(purpose, master.clock.monotonic());
+    let attempt = Attempt(master.entropy.uuid_v7(&master.clock));
+    let copying = Copying { seen: Arc::clone(seen), target, attempt, rates };
+    let made = repairer.copier.run(master, copying).await;
+    let bytes = if matches!(made, Ok(true)) { seen.length } else { 0 };
+    repairer.paces.ended(purpose, master.clock.monotonic(), bytes);
+    made
 }
 
 /// Chooses where the next copy goes: another node than those that have, or had, one; else one of those that had, which may be the
 /// only one of its zone. Not to one that has just `failed`.
-fn place(master: &Master, seen: &Seen, mend: Mend, failed: &[NodeId]) -> Result<Place, NotPlaced> {
+/// Nothing when there is no place that is worth it.
+fn place(
+    master: &Master,
+    seen: &Seen,
+    mend: Mend,
+    around: &Around,
+    failed: &[NodeId],
+) -> Result<Option<Place>, NotPlaced> {
     let holds = |copy: &SeenCopy| copy.is_readable() || copy.standing == Standing::Awaited;
     let holders = seen.nodes(|copy| holds(copy) && !copy.leaves);
     let leaving = seen.nodes(|copy| holds(copy) && copy.leaves);
@@ -413,29 +449,15 @@ fn place(master: &Master, seen: &Seen, mend: Mend, failed: &[NodeId]) -> Result<
         Err(_) if !had.is_empty() => master.nodes.place(blob, &[want(&[&leaving, failed])], 1)?,
         chosen => chosen?,
     };
-    let places = chosen.keep().into_iter().flat_map(|placed| placed.places);
     let (wanted, found, nodes, with_room) = (1, 0, 0, 0);
-    places.into_iter().next().ok_or(TooFewNodes { wanted, found, nodes, with_room }.into())
-}
-
-/// Has the target fetch the chunk from the good copies, one after another, when it is their turn.
-async fn copy(
-    master: &Master,
-    seen: &Seen,
-    target: &Place,
-    rates: &[Rate],
-) -> Result<CopyReceipt, Unreached> {
-    let bound = bound_on(master, seen.length);
-    let mut last = None;
-    for source in &seen.sources {
-        wait_for_turn(master, seen.length, rates, &[source.node, target.node]).await;
-        let copied = master.peers.copy(target, source, seen.chunk, (seen.length, seen.hash), bound);
-        match copied.await {
-            Ok(receipt) => return Ok(receipt),
-            Err(error) => last = Some(error),
-        }
+    let place = chosen.places().next().cloned();
+    let place = place.ok_or(TooFewNodes { wanted, found, nodes, with_room })?;
+    if !is_worth_it(seen, mend, around, place.node) {
+        // What was placed is given back.
+        return Ok(None);
     }
-    Err(last.unwrap_or(Unreached::NoSource))
+    chosen.keep();
+    Ok(Some(place))
 }
 
 /// The bound on a call that reads so many bytes.

@@ -7,6 +7,8 @@ use cairn_core::mend::Urgency;
 
 /// Chunks that may wait. When there are more, the most urgent are kept; the others come with the next round of the census.
 const MOST_WAITING: usize = 4096;
+/// Of those worked on, chunks that only even out: the other places are free for what is urgent.
+const MOST_UNEVEN: usize = 2;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -15,7 +17,7 @@ pub(super) struct Queue {
     order: BTreeSet<(Urgency, ChunkId)>,
     waiting: BTreeMap<ChunkId, (Urgency, Option<NodeId>)>,
     /// Those that are worked on.
-    at_work: BTreeSet<ChunkId>,
+    at_work: BTreeMap<ChunkId, Urgency>,
 }
 
 impl Queue {
@@ -27,7 +29,7 @@ impl Queue {
         urgency: Urgency,
         relieves: Option<NodeId>,
     ) -> bool {
-        if self.at_work.contains(&chunk) {
+        if self.at_work.contains_key(&chunk) {
             return false;
         }
         if self.waiting.get(&chunk).is_some_and(|(waits, _)| *waits <= urgency) {
@@ -50,9 +52,14 @@ impl Queue {
 
     /// The most urgent one, to be worked on until [`Self::done`], and the node that its copy is to be moved from.
     pub(super) fn next(&mut self) -> Option<(ChunkId, Option<NodeId>)> {
-        let (_, chunk) = self.order.pop_first()?;
+        let &(urgency, chunk) = self.order.first()?;
+        let uneven = self.at_work.values().filter(|urgency| **urgency == Urgency::Uneven).count();
+        if urgency == Urgency::Uneven && uneven >= MOST_UNEVEN {
+            return None;
+        }
+        self.order.pop_first();
         let (_, relieves) = self.waiting.remove(&chunk)?;
-        self.at_work.insert(chunk);
+        self.at_work.insert(chunk, urgency);
         Some((chunk, relieves))
     }
 
@@ -64,6 +71,12 @@ impl Queue {
     /// Chunks that wait, and those that are worked on.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.order.len(), self.at_work.len())
+    }
+
+    /// Chunks that wait and are short of copies.
+    pub(super) fn short(&self) -> usize {
+        let short = |(urgency, _): &&(Urgency, ChunkId)| matches!(urgency, Urgency::Short(_));
+        self.order.iter().take_while(short).count()
     }
 
     /// Forgets those that wait.
@@ -107,6 +120,20 @@ mod tests {
         assert_eq!((next(&mut queue), queue.len()), (None, (0, 4)));
         queue.done(chunk(2));
         assert!(offer(&mut queue, 2, Urgency::Short(1)));
+    }
+
+    #[test]
+    fn what_only_evens_out_leaves_places_for_what_is_urgent() {
+        let mut queue = Queue::default();
+        for index in 0..4 {
+            assert!(offer(&mut queue, index, Urgency::Uneven));
+        }
+        let taken = [next(&mut queue), next(&mut queue), next(&mut queue)];
+        assert_eq!(taken, [Some(chunk(0)), Some(chunk(1)), None]);
+        assert!(offer(&mut queue, 9, Urgency::Short(1)));
+        assert_eq!((queue.short(), next(&mut queue)), (1, Some(chunk(9))));
+        queue.done(chunk(0));
+        assert_eq!((queue.short(), next(&mut queue)), (0, Some(chunk(2))));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) enum Lane {
     Rebalance,
     /// Copies from a node, and to it.
     Node(NodeId),
+    /// Copies of a node that are read for the sake of strays elsewhere.
+    Strays(NodeId),
 }
 
 /// A lane, and the bytes a second that may go through it.
@@ -37,6 +39,26 @@ impl Turns {
             free.insert(lane, at.saturating_add(takes(bytes, rate)));
         }
         begins - now
+    }
+}
+
+impl Turns {
+    /// Whether `bytes` have room in a lane that is booked for no longer than `ahead`; then they are booked.
+    pub(super) fn has_room(
+        &self,
+        now: Duration,
+        bytes: u64,
+        (lane, rate): Rate,
+        ahead: Duration,
+    ) -> bool {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.retain(|_, at| *at > now);
+        let at = free.get(&lane).copied().unwrap_or(now);
+        let has_room = at - now < ahead;
+        if has_room {
+            free.insert(lane, at.saturating_add(takes(bytes, rate)));
+        }
+        has_room
     }
 }
 
@@ -71,5 +93,18 @@ mod tests {
         let later = Duration::from_secs(100);
         assert_eq!(turns.wait(later, 100, &[(node(1), 100)]), Duration::ZERO);
         assert_eq!(turns.0.lock().expect("no panic").len(), 1, "what is free is forgotten");
+    }
+
+    #[test]
+    fn what_does_not_wait_has_room_for_as_far_ahead_as_is_said() {
+        let turns = Turns::default();
+        let taken = |second| {
+            let now = Duration::from_secs(second);
+            let one = || turns.has_room(now, 100, (node(1), 100), Duration::from_secs(3));
+            std::iter::from_fn(|| one().then_some(())).count()
+        };
+        assert_eq!(taken(10), 3);
+        assert_eq!(taken(12), 2, "what was booked is done by a half");
+        assert_eq!(taken(100), 3);
     }
 }

@@ -109,7 +109,7 @@ async fn erase(master: &Master, directory: &Directory, blob: &Doomed) -> Result<
         return Ok(false);
     }
     let holders: Vec<NodeId> = blob.nodes.difference(&blob.gone).copied().collect();
-    let deletion = delete(&holders, DeleteStrategy::Parallel, |node| {
+    let deletion = delete(&holders, &DeleteStrategy::Parallel, |node| {
         erase_on(master, directory, node, blob.id)
     });
     let Deletion { gone, failures, .. } = deletion.await;

@@ -4,7 +4,7 @@
 //! blob absent or Purging    every chunk of it
 //! blob Live                 a copy that the manifest does not name: its node failed while the chunk was
 //!                           written, the copy was placed anew, and the node has it after all; left alone while the
-//!                           chunk is short of copies
+//!                           chunk is short of copies, and until one of those was proven
 //! blob Open, Condemned      none: receipts may be on their way, and a purge takes all of it
 //! ```
 //!
@@ -25,7 +25,7 @@ use crate::config::{Faults, SeededBug};
 use crate::error::CatalogError;
 use crate::master::Master;
 use crate::nodes::{Deleted, NodeView, Unreached};
-use crate::repair::{Around, delete_strays, not_missed};
+use crate::repair::{Around, Seen, delete_strays, not_short, of_strays};
 
 /// Pages of each node's inventory in a bounded pass.
 const PAGES: usize = 4;
@@ -89,7 +89,7 @@ async fn walk(master: &Master, effort: Effort, node: &NodeView) -> Result<u64, P
 /// What a node was told to delete.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// All that it was told of. Strays of chunks that are short of copies are left, and those that were written meanwhile.
+    /// All that it was told of. Strays of chunks that are short of copies or not proven are left, and what was written meanwhile.
     pub(crate) ordered: Vec<ChunkId>,
     /// How many of them were there.
     pub(crate) deleted: u64,
@@ -131,7 +131,7 @@ pub(crate) async fn delete(
     Ok(Ok(done))
 }
 
-/// Of strays, those whose chunks have all their copies.
+/// Of strays, those whose chunks have all their copies, and one of them proven.
 async fn not_needed(
     master: &Master,
     strays: Vec<ChunkId>,
@@ -140,10 +140,15 @@ async fn not_needed(
         return Ok(strays);
     }
     let around = Around::now(master);
-    let view = move |view: &Snapshot<'_>| -> Result<_, SweepError> {
-        Ok(not_missed(view, &strays, &around)?)
+    let seen_by = around.clone();
+    let view = move |view: &Snapshot<'_>| -> Result<Vec<Seen>, SweepError> {
+        Ok(not_short(view, &strays, &seen_by)?)
     };
-    master.kv.view(view).await
+    let whole = master.kv.view(view).await?;
+    Ok(of_strays(master, &whole, &around).await.unwrap_or_else(|error| {
+        tracing::warn!(target: "cairn", %error, "what was found of copies is not noted: strays stay");
+        Vec::new()
+    }))
 }
 
 /// What the catalog says of a chunk that a node holds.
@@ -160,7 +165,7 @@ pub(crate) enum Verdict {
 }
 
 /// The verdicts on chunks that `node` holds. An orphan may be deleted now and for ever; a stray only as of a moment from before
-/// this was judged, and while its chunk has all its copies.
+/// this was judged, while its chunk has all its copies, and one of them was proven.
 pub(crate) fn verdicts(
     read: &impl Read,
     node: NodeId,

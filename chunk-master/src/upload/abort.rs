@@ -6,7 +6,7 @@ use cairn_core::names::Principal;
 use cairn_core::quota::Amount;
 use cairn_kv::Txn;
 
-use super::{Found, find};
+use super::{Found, find, take_nodes};
 use crate::accounts::Accounts;
 use crate::catalog::{Blob, Finished, Outcome, Pending, PendingKey, PurgeQueued, Upload, record};
 use crate::config::{Faults, SeededBug};
@@ -62,6 +62,7 @@ pub(crate) fn give_back(
     blob.state = blob.state.step(BlobState::Purging)?;
     record::put(txn, &upload.blob, &blob)?;
     record::put(txn, &upload.blob, &PurgeQueued)?;
+    take_nodes(txn, id, &blob)?;
     record::delete::<Pending>(txn, &PendingKey::of(id, &upload))?;
     record::delete::<Upload>(txn, &id)?;
     let finished =

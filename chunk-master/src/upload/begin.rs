@@ -1,5 +1,7 @@
 //! Begin: an upload comes to be, with its reservation, its blob and its lease, or not at all.
 
+use std::collections::BTreeSet;
+
 use cairn_core::bucket::{BucketPolicy, ClusterDefaults, EffectivePolicy};
 use cairn_core::chunking::ChunkSizes;
 use cairn_core::ids::{BlobId, UploadId};
@@ -10,7 +12,7 @@ use cairn_core::quota::Amount;
 use cairn_core::strategy::SaveStrategy;
 use cairn_kv::Txn;
 
-use super::{Found, find};
+use super::{Found, find, give_nodes};
 use crate::accounts::Accounts;
 use crate::bucket::{self, NoBucket};
 use crate::catalog::{
@@ -197,7 +199,7 @@ fn repeat(
     let mut blob: Blob = record::must_get(txn, &upload.blob)?;
     let least = upload.least_copies;
     spread.must_be(Spread { copies: blob.copies, zones: upload.zones, least })?;
-    blob.nodes.extend(placed.clone()?.nodes);
+    give_nodes(txn, request.upload, &mut blob, placed.clone()?.nodes)?;
     record::put(txn, &upload.blob, &blob)?;
     upload.renew_lease(request.lease_until_ms);
     record::put(txn, &request.upload, &upload)?;
@@ -221,7 +223,7 @@ fn open(
     placed: Placed,
 ) -> Result<(), CatalogError> {
     let Placed { nodes, zones } = placed;
-    let blob = Blob {
+    let mut blob = Blob {
         tenant: request.principal.tenant.clone(),
         state: BlobState::Open,
         current_refs: 0,
@@ -229,8 +231,9 @@ fn open(
         length: 0,
         sizes: request.sizes,
         copies: spread.copies,
-        nodes,
+        nodes: BTreeSet::new(),
     };
+    give_nodes(txn, request.upload, &mut blob, nodes)?;
     record::put(txn, &request.blob, &blob)?;
     let upload = Upload {
         principal: request.principal.clone(),

@@ -12,7 +12,7 @@ use cairn_core::quota::Amount;
 use cairn_kv::Txn;
 
 use super::confirm::{ConfirmError, Nodes, take_receipts};
-use super::{Found, blob_of, find};
+use super::{Found, blob_of, find, take_nodes};
 use crate::accounts::Accounts;
 use crate::bucket::{self, NoBucket};
 use crate::catalog::{
@@ -100,6 +100,7 @@ pub(crate) fn commit(txn: &mut Txn<'_>, request: &Commit) -> Result<Committed, C
         condemn::condemn(txn, &key, &head, request.moment.wait(&bucket.policy))?;
     }
     head::point(txn, &name, bucket, &committed.object)?;
+    take_nodes(txn, id, &blob)?;
     put_version(txn, &upload, blob, &committed.object)?;
     record::delete::<Pending>(txn, &PendingKey::of(id, &upload))?;
     let finished = Finished {

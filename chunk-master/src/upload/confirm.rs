@@ -169,6 +169,7 @@ fn merge(
         hash: receipt.hash,
         zones: nodes.zones(&copies),
         mended: false,
+        attempt: None,
         copies,
     };
     let progress = &mut upload.progress;

@@ -6,7 +6,7 @@ use cairn_core::names::Principal;
 use cairn_core::quota::Amount;
 use cairn_kv::Txn;
 
-use super::{NotOpen, blob_of, find_open};
+use super::{NotOpen, blob_of, find_open, give_nodes};
 use crate::accounts::Accounts;
 use crate::catalog::{Upload, record};
 use crate::error::{
@@ -68,7 +68,7 @@ pub(crate) fn extend(
     Spread { copies, zones, least }.must_be(Spread { copies, zones: upload.zones, least })?;
     let nodes = placed.clone()?.nodes;
     if !nodes.is_subset(&blob.nodes) {
-        blob.nodes.extend(nodes);
+        give_nodes(txn, request.upload, &mut blob, nodes)?;
         record::put(txn, &upload.blob, &blob)?;
     }
     upload.renew_lease(request.lease_until_ms);

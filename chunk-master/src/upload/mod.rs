@@ -17,11 +17,13 @@ pub(crate) mod extend;
 pub(crate) mod late;
 mod progress;
 
-use cairn_core::ids::{BlobId, UploadId};
+use std::collections::BTreeSet;
+
+use cairn_core::ids::{BlobId, NodeId, UploadId};
 use cairn_core::names::Principal;
 use cairn_kv::{Read, Txn};
 
-use crate::catalog::{Blob, Finished, Outcome, Upload, record};
+use crate::catalog::{Blob, Finished, NodeUpload, NodeUploadKey, Outcome, Upload, record};
 use crate::error::{CatalogError, UploadAborted, UploadCommitted, UploadNotFound, operation_error};
 
 /// An upload that a caller names: open, or over.
@@ -74,6 +76,29 @@ pub(crate) fn find_open(
 /// The blob of an open upload.
 fn blob_of(read: &impl Read, upload: &Upload) -> Result<Blob, CatalogError> {
     record::must_get(read, &upload.blob)
+}
+
+/// Notes that an upload is given nodes. The blob's record is the caller's to write.
+fn give_nodes(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    blob: &mut Blob,
+    nodes: BTreeSet<NodeId>,
+) -> Result<(), CatalogError> {
+    for node in nodes {
+        if blob.nodes.insert(node) {
+            record::put(txn, &NodeUploadKey { node, upload: id }, &NodeUpload)?;
+        }
+    }
+    Ok(())
+}
+
+/// An upload that ends needs the nodes no more that it was given: the blob's pages tell what they have of it.
+fn take_nodes(txn: &mut Txn<'_>, id: UploadId, blob: &Blob) -> Result<(), CatalogError> {
+    for &node in &blob.nodes {
+        record::delete::<NodeUpload>(txn, &NodeUploadKey { node, upload: id })?;
+    }
+    Ok(())
 }
 
 /// Extends the lease of an upload that makes progress, but does nothing else.

@@ -80,7 +80,7 @@ impl Raw<'_> {
 }
 
 fn sealed(key: &[u8], payload: &[u8]) -> Bytes {
-    let format = if key[0] == table::PAGE { 3 } else { 1 };
+    let format = if key[0] == table::PAGE { 4 } else { 1 };
     let crc = plain_crc(&[key, &[format], payload].concat()).to_be_bytes();
     [&[format], &crc[..], payload].concat().into()
 }

@@ -50,7 +50,7 @@ async fn chosen(cluster: &mut Cluster, key: &str) -> Vec<Bytes> {
 }
 
 /// A gateway tells of calls to nodes that did not come through.
-async fn tell(cluster: &mut Cluster, gateway: u128, unreached: &[(usize, u32)]) {
+pub(crate) async fn tell(cluster: &mut Cluster, gateway: u128, unreached: &[(usize, u32)]) {
     let calls = unreached.iter().map(|&(n, unreached)| v1::NodeCalls {
         node_id: cluster.nodes[n].id_bytes(),
         reached: 0,

@@ -7,6 +7,7 @@ use cairn_proto::{Reason, RemoteError, v1};
 use cairn_runtime::Clock;
 
 use crate::cluster::{CHUNK, Cluster, Upload, config};
+use crate::judging::tell;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -117,6 +118,73 @@ async fn an_upload_that_was_given_the_node_keeps_it_from_being_removed() {
     seconds(&mut cluster, 5, &[0, 1, 2]).await;
     assert!(left(&mut cluster, 0).await.safe_to_remove);
     remove(&mut cluster, 0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_removed_however_many_uploads_go_to_others() {
+    let mut cluster = Cluster::with(repairs(), &["a", "b"]).await;
+    let begun = cluster.begin("given the node", Some(2 * CHUNK)).await.unwrap();
+    cluster.add_node("c").await;
+    drain(&mut cluster, 0).await;
+    for n in 0..10_001 {
+        cluster.begin(&format!("{n}"), Some(1)).await.unwrap();
+    }
+    let needed = left(&mut cluster, 0).await;
+    assert_eq!((needed.uploads, needed.more, needed.safe_to_remove), (1, false, false));
+    assert_eq!(remove(&mut cluster, 0).await.unwrap_err().reason, Reason::NodeNeeded);
+    // What ends may have left copies there: they are moved.
+    cluster.write(&begun, 2 * CHUNK).await.unwrap();
+    cluster.commit(&begun, 2 * CHUNK).await.unwrap();
+    let needed = left(&mut cluster, 0).await;
+    assert_eq!((needed.copies, needed.uploads, needed.safe_to_remove), (2, 0, false));
+    seconds(&mut cluster, 5, &[0, 1, 2]).await;
+    assert!(left(&mut cluster, 0).await.safe_to_remove);
+    remove(&mut cluster, 0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_are_told_from_the_nodes_that_they_were_given_until_they_end() {
+    let mut cluster = Cluster::with(repairs(), &["a", "b", "c"]).await;
+    let uploads = async |cluster: &mut Cluster| {
+        let mut given = 0;
+        for node in 0..3 {
+            given += left(cluster, node).await.uploads;
+        }
+        given
+    };
+    let committed = cluster.begin("committed", None).await.unwrap();
+    let aborted = cluster.begin("aborted", None).await.unwrap();
+    for index in 3..12 {
+        cluster.allocate(&aborted, u64::from(index) * CHUNK, &[index]).await.unwrap();
+    }
+    assert_eq!(uploads(&mut cluster).await, 6, "each was given all of them");
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+    cluster.abort(&aborted).await.unwrap();
+    assert_eq!(uploads(&mut cluster).await, 3);
+    let receipt = cluster.store(&committed, 0, 1);
+    let _refused = cluster.confirm(&committed, vec![receipt]).await.unwrap();
+    cluster.commit(&committed, 1).await.unwrap();
+    assert_eq!(uploads(&mut cluster).await, 0);
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_not_held_up_for_ever_by_a_node_in_doubt() {
+    let mut cluster = Cluster::with(repairs(), &["a", "b"]).await;
+    cluster.put("kept", 4 * CHUNK).await.unwrap();
+    cluster.add_node("c").await;
+    cluster.add_node("d").await;
+    tell(&mut cluster, 1, &[(0, 3)]).await;
+    drain(&mut cluster, 1).await;
+    for time in (0..100).step_by(5) {
+        tell(&mut cluster, 1, &[(0, 3)]).await;
+        seconds(&mut cluster, 5, &[0, 1, 2, 3]).await;
+        let copies = left(&mut cluster, 1).await.copies;
+        assert!(time > 50 || copies == 4, "nothing is given up for the sake of node 0");
+    }
+    assert!(left(&mut cluster, 1).await.safe_to_remove);
+    remove(&mut cluster, 1).await.unwrap();
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

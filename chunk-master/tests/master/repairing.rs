@@ -13,6 +13,7 @@ use cairn_runtime::{Clock, LocalDial, NetworkDial};
 use tonic::Request;
 
 use crate::cluster::{CAPACITY, CHUNK, Cluster, config};
+use crate::judging::tell;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -107,14 +108,84 @@ async fn the_copies_of_a_node_that_is_away_are_made_anew_only_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_comes_and_goes_causes_no_copies() {
+async fn a_node_that_comes_and_goes_for_some_minutes_causes_no_copies() {
+    let config = Config { repair_after: 600 * SECOND, ..repairs() };
+    // Down for a quarter of a minute each time; never down, but doubted from its third return on.
+    for (rounds, silent) in [(8, 45), (15, 10)] {
+        let (mut cluster, _) = cluster(config.clone(), 4, 1).await;
+        for _ in 0..rounds {
+            seconds(&mut cluster, silent, &[1, 2]).await;
+            seconds(&mut cluster, 10, &[0, 1, 2]).await;
+        }
+        // The time for which it is left alone.
+        seconds(&mut cluster, 700, &[0, 1, 2]).await;
+        assert_eq!(copied(&cluster), 0, "silent for {silent} s");
+    }
+}
+
+/// Copies on all nodes together.
+fn held(cluster: &Cluster) -> usize {
+    cluster.nodes.iter().map(|node| node.state.lock().unwrap().chunks.len()).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_copies_of_a_node_that_comes_and_goes_for_long_are_made_anew_once_and_kept_when_it_is_trusted()
+ {
     let (mut cluster, _) = cluster(repairs(), 4, 1).await;
-    for _ in 0..8 {
-        // Down for a quarter of a minute each time.
+    for round in 0..16 {
         seconds(&mut cluster, 45, &[1, 2]).await;
         seconds(&mut cluster, 10, &[0, 1, 2]).await;
+        assert_eq!(copied(&cluster), if round < 2 { 0 } else { 4 }, "round {round}");
     }
-    assert_eq!(copied(&cluster), 0);
+    assert_eq!(held(&cluster), 12, "nothing is given up for its sake, nor what it has");
+    seconds(&mut cluster, 700, &[0, 1, 2]).await;
+    assert_eq!((copied(&cluster), held(&cluster)), (4, 8));
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_copies_of_a_node_that_gateways_cannot_reach_for_long_are_made_anew_and_kept_when_they_can()
+ {
+    let (mut cluster, _) = cluster(repairs(), 4, 1).await;
+    for time in (0..90).step_by(5) {
+        tell(&mut cluster, 1, &[(0, 3)]).await;
+        seconds(&mut cluster, 5, &[0, 1, 2]).await;
+        assert!(time > 50 || copied(&cluster) == 0, "after {time} s");
+    }
+    assert_eq!(copied(&cluster), 4);
+    assert_eq!(good(&mut cluster).await, vec![vec![1, 2]; 4]);
+    // Nobody says more; it is Up for a moment, which is too short to be trusted, and then they cannot reach it again.
+    seconds(&mut cluster, 30, &[0, 1, 2]).await;
+    tell(&mut cluster, 1, &[(0, 3)]).await;
+    seconds(&mut cluster, 10, &[0, 1, 2]).await;
+    assert_eq!((copied(&cluster), held(&cluster)), (4, 12));
+    seconds(&mut cluster, 60, &[0, 1, 2]).await;
+    assert_eq!((copied(&cluster), held(&cluster)), (4, 8));
+    assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_made_from_a_node_in_lasting_doubt_where_there_is_no_better_one() {
+    let (mut cluster, blob) = cluster(repairs(), 1, 2).await;
+    report(&mut cluster, ChunkId::new(blob, 0), 1).await;
+    for node in 1..4 {
+        cluster.nodes[node].state.lock().unwrap().copies_nothing = true;
+    }
+    for _ in 0..18 {
+        tell(&mut cluster, 1, &[(0, 3)]).await;
+        seconds(&mut cluster, 5, &[0, 1, 2, 3]).await;
+    }
+    // Between two passes: what was tried before has ended.
+    Clock::system().sleep(SECOND / 2).await;
+    for node in [2, 3] {
+        cluster.nodes[node].state.lock().unwrap().copies_nothing = false;
+    }
+    tell(&mut cluster, 1, &[(0, 3)]).await;
+    seconds(&mut cluster, 5, &[0, 1, 2, 3]).await;
+    assert_eq!(good(&mut cluster).await, [vec![2, 3]]);
+    let doubted = cluster.nodes[0].address.clone();
+    let sources = [2, 3].map(|node| cluster.nodes[node].state.lock().unwrap().copied[0].1.clone());
+    assert!(sources.contains(&doubted), "{sources:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,6 +197,29 @@ async fn what_was_on_a_disk_that_its_node_has_no_more_is_made_anew() {
     seconds(&mut cluster, 5, &[0, 1, 2]).await;
     assert_eq!(good(&mut cluster).await, vec![vec![1, 2]; 4]);
     assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+/// The census has its first step, and no other in the time of a test.
+fn without_census() -> Config {
+    Config { sweep_every: 3600 * SECOND, ..repairs() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_that_is_away_had_is_found_and_made_anew_before_the_census_comes_to_it() {
+    let (mut cluster, _) = cluster(without_census(), 5, 1).await;
+    seconds(&mut cluster, 120, &[1, 2]).await;
+    assert_eq!(good(&mut cluster).await, vec![vec![1, 2]; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_on_a_lost_disk_is_found_and_made_anew_before_the_census_comes_to_it() {
+    let (mut cluster, _) = cluster(without_census(), 5, 1).await;
+    seconds(&mut cluster, 2, &[0, 1, 2]).await;
+    cluster.nodes[0].state.lock().unwrap().chunks.clear();
+    cluster.nodes[0].has_disks(&[999]);
+    cluster.register(0).await.unwrap();
+    seconds(&mut cluster, 5, &[0, 1, 2]).await;
+    assert_eq!(good(&mut cluster).await, vec![vec![1, 2]; 5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,6 +276,52 @@ async fn where_all_copies_were_found_bad_they_are_tried_and_proven_by_who_copies
     seconds(&mut cluster, 5, &[0, 1, 2]).await;
     assert_eq!(good(&mut cluster).await[0].len(), 2);
     assert_eq!(cluster.audited().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_stays_where_the_named_copy_that_is_read_for_its_sake_is_bad() {
+    let (mut cluster, blob) = cluster(Config { repair_rate: 0, ..repairs() }, 1, 1).await;
+    let chunk = ChunkId::new(blob, 0);
+    // Nobody has noticed that both have lost it.
+    for node in [0, 1] {
+        cluster.nodes[node].state.lock().unwrap().chunks.clear();
+    }
+    cluster.nodes[2].state.lock().unwrap().chunks.insert(chunk);
+    seconds(&mut cluster, 10, &[0, 1, 2]).await;
+    assert!(cluster.nodes[2].state.lock().unwrap().chunks.contains(&chunk), "it is the last");
+    assert_eq!(good(&mut cluster).await, [vec![1]], "what was found is noted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_stays_while_no_node_that_is_named_answers() {
+    let (mut cluster, blob) = cluster(Config { repair_rate: 0, ..repairs() }, 1, 1).await;
+    let chunk = ChunkId::new(blob, 0);
+    let cut_off = |cluster: &Cluster, cut_off| {
+        for node in [0, 1] {
+            cluster.nodes[node].state.lock().unwrap().cut_off = cut_off;
+        }
+    };
+    cut_off(&cluster, true);
+    cluster.nodes[2].state.lock().unwrap().chunks.insert(chunk);
+    seconds(&mut cluster, 5, &[0, 1, 2]).await;
+    assert!(cluster.nodes[2].state.lock().unwrap().chunks.contains(&chunk));
+    cut_off(&cluster, false);
+    seconds(&mut cluster, 5, &[0, 1, 2]).await;
+    assert!(cluster.nodes[2].state.lock().unwrap().chunks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn strays_go_as_fast_as_other_nodes_are_to_read_for_their_sake() {
+    // A small chunk counts as 64 KiB: one a second from each of two nodes.
+    let config = Config { repair_rate_per_node: 4 * (64 << 10), ..repairs() };
+    let (mut cluster, blob) = cluster(config, 40, 1).await;
+    let strays = (0..40).map(|index| ChunkId::new(blob, index));
+    cluster.nodes[2].state.lock().unwrap().chunks.extend(strays);
+    seconds(&mut cluster, 10, &[0, 1, 2]).await;
+    let left = cluster.nodes[2].state.lock().unwrap().chunks.len();
+    assert!((15..=30).contains(&left), "{left}");
+    seconds(&mut cluster, 60, &[0, 1, 2]).await;
+    assert!(cluster.nodes[2].state.lock().unwrap().chunks.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

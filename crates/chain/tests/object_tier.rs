@@ -9,46 +9,6 @@ use cairn_core::ids::{ChunkId, NodeId};
 use cairn_runtime::{Clock, Entropy, Spawner};
 use object_store::memory::InMemory;
 
-/// The conformance suite over stores that `$fresh` makes, where it can. Each case has the attribute.
-macro_rules! contract_where_there_is_a_server {
-    (#[$attribute:meta] $fresh:path) => {
-        contract_where_there_is_a_server!(
-            #[$attribute] $fresh:
-            chunks_of_every_length_come_back_as_they_went_in,
-            pieces_of_any_size_make_the_same_chunk,
-            a_range_comes_as_the_blocks_that_hold_it,
-            a_block_that_does_not_match_is_refused_and_nothing_is_left,
-            an_end_that_does_not_match_is_refused_and_nothing_is_left,
-            more_than_was_reserved_is_refused,
-            a_writer_that_failed_takes_nothing_more,
-            nothing_is_visible_before_the_end,
-            a_repeat_succeeds_and_other_content_is_refused,
-            of_two_writers_the_first_to_finish_wins,
-            of_two_contents_that_finish_at_once_one_is_refused,
-            a_writer_that_is_dropped_gives_its_room_back,
-            what_does_not_fit_is_refused_when_it_begins,
-            what_was_promised_and_not_used_is_free_again,
-            a_page_begins_where_the_last_one_ended,
-            deleting_is_idempotent,
-            an_intact_chunk_is_not_put_aside,
-            erasing_a_blob_is_done_in_bounded_steps,
-            erasing_a_blob_breaks_off_its_open_writes,
-            a_reader_may_go_on_after_the_deletion_or_fail_but_never_lies,
-            a_closed_store_takes_nothing,
-        );
-    };
-    (#[$attribute:meta] $fresh:path: $($case:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            #[$attribute]
-            async fn $case() {
-                let Some(store) = $fresh().await else { return };
-                cairn_chain::conformance::$case(store).await;
-            }
-        )*
-    };
-}
-
 mod object_tier {
     mod bucket;
     mod config;

@@ -25,12 +25,14 @@ use crate::names::Zone;
 pub enum Standing {
     /// Its node was heard lately: it can be read and counts.
     Certain,
-    /// Its node is silent for a moment: it counts, but nothing is given up for its sake.
+    /// Its node is silent for a moment, or was in doubt for long and is trusted too shortly: it counts, but nothing is given up for its sake.
     Unsure,
     /// Its node is away, and is waited for: no copy is made in its place yet.
     Awaited,
     /// Its node is away for too long; it may come back.
     Away,
+    /// Its node is there, and was in doubt for too long. As [`Self::Away`], but for that it can be tried when there is no better one.
+    Doubted,
     /// It was found bad. Where all others are lost it is tried all the same: whoever copies it proves it.
     Bad,
     /// Lost for good: its disk or its node is gone.
@@ -55,9 +57,14 @@ pub struct SeenCopy {
 }
 
 impl SeenCopy {
-    /// It can be read.
+    /// It can be read, as far as anybody knows.
     pub fn is_readable(&self) -> bool {
         matches!(self.standing, Standing::Certain | Standing::Unsure)
+    }
+
+    /// Copies can be made from it, when there is no better one.
+    fn is_source(&self) -> bool {
+        self.is_readable() || matches!(self.standing, Standing::Doubted | Standing::Bad)
     }
 
     /// It is one of those wanted.
@@ -106,6 +113,15 @@ pub enum Urgency {
 }
 
 impl Mend {
+    /// How many copies are to be made, by this step and those like it; of those for other zones one.
+    pub fn copies(self, copies: &[SeenCopy], wanted: usize) -> usize {
+        match self {
+            Self::Copy => wanted.saturating_sub(copies.iter().filter(|copy| copy.stays()).count()),
+            Self::Spread => 1,
+            Self::Nothing | Self::Forget | Self::GiveUp(_) => 0,
+        }
+    }
+
     /// How urgent this step is for a chunk with these copies; nothing when there is nothing to do.
     pub fn urgency(self, copies: &[SeenCopy], wanted: usize) -> Option<Urgency> {
         let readable = copies.iter().filter(|copy| copy.is_readable()).count();
@@ -122,10 +138,9 @@ impl Mend {
 /// The next step for a chunk that should have `wanted` copies. `open_zones` have nodes that take chunks.
 pub fn mend(copies: &[SeenCopy], wanted: usize, open_zones: &BTreeSet<Zone>) -> Mend {
     let staying: Vec<_> = copies.iter().filter(|copy| copy.stays()).collect();
-    let source = |copy: &SeenCopy| copy.is_readable() || copy.standing == Standing::Bad;
     let readable = copies.iter().any(SeenCopy::is_readable);
     if staying.len() < wanted {
-        return if copies.iter().any(source) { Mend::Copy } else { Mend::Nothing };
+        return if copies.iter().any(SeenCopy::is_source) { Mend::Copy } else { Mend::Nothing };
     }
     let held = zones(&staying);
     let elsewhere = open_zones.iter().any(|zone| !held.contains(zone));
@@ -190,7 +205,7 @@ mod tests {
         names.iter().map(|name| zone(name)).collect()
     }
 
-    use Standing::{Awaited, Away, Bad, Begun, Certain, Lost, Unsure};
+    use Standing::{Awaited, Away, Bad, Begun, Certain, Doubted, Lost, Unsure};
 
     #[test]
     fn a_chunk_that_is_short_gets_a_copy_while_one_can_be_read() {
@@ -200,6 +215,8 @@ mod tests {
         assert_eq!(mend(&[leaving(1, "a", Certain), copy(2, "b", Away)], 2, &zones), Mend::Copy);
         assert_eq!(mend(&[copy(1, "a", Lost), copy(2, "b", Awaited)], 2, &zones), Mend::Nothing);
         assert_eq!(mend(&[copy(1, "a", Bad), copy(2, "b", Bad)], 2, &zones), Mend::Copy);
+        let copies = [copy(1, "a", Certain), copy(2, "b", Awaited), copy(3, "c", Lost)];
+        assert_eq!(Mend::Copy.copies(&copies, 4), 2, "one that is awaited is not missing");
     }
 
     #[test]
@@ -211,6 +228,25 @@ mod tests {
             let copies = [copy(1, "a", Certain), copy(2, "b", away), leaving(3, "c", Certain)];
             assert_eq!(mend(&copies, 2, &zones), Mend::Nothing);
         }
+    }
+
+    #[test]
+    fn a_node_that_is_doubted_for_too_long_holds_nothing_up_and_is_asked_where_there_is_no_better_one()
+     {
+        let zones = open(&["a", "b", "c"]);
+        let drained = leaving(1, "a", Certain);
+        let both = [drained, copy(2, "b", Doubted), copy(3, "c", Certain)];
+        assert_eq!(mend(&both, 2, &zones), Mend::Copy);
+        let made = [both.as_slice(), &[copy(4, "b", Certain)]].concat();
+        assert_eq!(mend(&made, 2, &zones), Mend::GiveUp(node(1)), "the drain goes on");
+        assert_eq!(mend(&made[1..], 2, &zones), Mend::Nothing, "it may be trusted again");
+        assert_eq!(mend(&[copy(1, "a", Doubted), copy(2, "b", Lost)], 2, &zones), Mend::Copy);
+        let leaves = [copy(1, "a", Certain), copy(2, "b", Certain), leaving(3, "c", Doubted)];
+        assert_eq!(mend(&leaves, 2, &zones), Mend::GiveUp(node(3)));
+        let urgency = Mend::Copy.urgency(&both, 2);
+        assert_eq!(urgency, Some(Urgency::Leaving), "what leaves can be read meanwhile");
+        let short = [copy(2, "b", Doubted), copy(3, "c", Certain)];
+        assert_eq!(Mend::Copy.urgency(&short, 2), Some(Urgency::Short(1)));
     }
 
     #[test]
@@ -254,7 +290,7 @@ mod tests {
     }
 
     fn standing() -> impl Strategy<Value = Standing> {
-        prop::sample::select(vec![Certain, Unsure, Awaited, Away, Bad, Lost, Begun])
+        prop::sample::select(vec![Certain, Unsure, Awaited, Away, Doubted, Bad, Lost, Begun])
     }
 
     fn copies() -> impl Strategy<Value = Vec<SeenCopy>> {
@@ -292,7 +328,7 @@ mod tests {
         #[test]
         fn steps_come_to_an_end_and_then_all_is_well(copies in copies(), wanted in 1_usize..4) {
             let mut copies = copies;
-            copies.retain(|copy| !matches!(copy.standing, Unsure | Awaited | Away));
+            copies.retain(|copy| !matches!(copy.standing, Unsure | Awaited | Away | Doubted));
             let zones = open(&["a", "b", "c", "d"]);
             for n in 100_u128.. {
                 prop_assert!(n < 150, "{:?}", copies);

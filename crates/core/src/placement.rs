@@ -173,6 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn zones_count_before_free_space_and_that_before_load() {
+        let of = |n, zone, filled, load| Candidate { filled, load, ..candidate(n, zone) };
+        let none = BTreeSet::new();
+        let best = |nodes: [Candidate; 2], holders: &[Zone]| {
+            place(chunk(0), 1, 1, &nodes, holders, &none).map(|chosen| chosen[0])
+        };
+        let (half, little) = (1 << 39, 1 << 20);
+        let held = of(1, "a", 0, 0);
+        let zone = held.zone.clone();
+        let other = of(2, "b", half, 9);
+        assert_eq!(best([held, other.clone()], &[zone]), Ok(other.node), "the other zone");
+        let emptier = of(1, "a", 0, 9);
+        assert_eq!(best([emptier.clone(), of(2, "b", half, 0)], &[]), Ok(emptier.node));
+        let idle = of(2, "b", little, 0);
+        assert_eq!(best([emptier, idle.clone()], &[]), Ok(idle.node), "as good as equally full");
+    }
+
+    #[test]
     fn a_full_node_is_passed_over_and_too_few_are_told_apart_from_too_full() {
         let mut nodes = vec![candidate(1, "a"), candidate(2, "b")];
         nodes[0].filled = nodes[0].capacity;

@@ -8,6 +8,7 @@
 //! | read | `hedged` | `ordered`, `race` |
 //! | delete | `parallel` | `sequential` |
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -65,7 +66,7 @@ pub struct UnknownStrategy {
     /// What was said, cut to a line.
     pub text: String,
     verb: &'static str,
-    allowed: &'static str,
+    allowed: Cow<'static, str>,
 }
 
 /// Bytes of a wrong strategy that its error repeats.
@@ -73,7 +74,17 @@ const MOST_REPEATED: usize = 64;
 
 impl UnknownStrategy {
     fn of(text: &str, verb: &'static str, allowed: &'static str) -> Self {
-        Self { text: text.chars().take(MOST_REPEATED).collect(), verb, allowed }
+        let text = text.chars().take(MOST_REPEATED).collect();
+        Self { text, verb, allowed: allowed.into() }
+    }
+
+    /// The same, where these names are known as well.
+    #[must_use]
+    pub fn or_one_of(mut self, names: impl IntoIterator<Item = impl fmt::Display>) -> Self {
+        for name in names {
+            self.allowed = format!("{}, or {name}", self.allowed).into();
+        }
+        self
     }
 }
 

@@ -15,7 +15,7 @@ use cairn_core::ids::{BlobId, ChunkId, NodeId};
 use cairn_core::range::ByteRange;
 use cairn_replicas::{
     ChunkBuffer, DeleteStrategy, Fetch, MemoryReplica, NowhereElse, Pace, PaceBounds, ReadStrategy,
-    Replica, Save, SaveBounds, Units, delete, fetch, save_or_undo,
+    Replica, Rule, Save, SaveBounds, SaveRule, Units, delete, fetch, save_or_undo,
 };
 use cairn_runtime::{Blocking, Clock, Entropy};
 use futures_util::StreamExt;
@@ -49,7 +49,7 @@ pub(crate) async fn four_steps() -> Result<Vec<String>, Failure> {
         reserve: end.length,
         targets: units.targets(None)?,
         least: 2,
-        strategy: "sequential".parse()?,
+        strategy: <dyn SaveRule>::standard("sequential")?,
         source,
         replicas: Arc::new(units.clone()),
         replace: NowhereElse,
@@ -70,7 +70,7 @@ pub(crate) async fn four_steps() -> Result<Vec<String>, Failure> {
             places: units.targets(None)?.places().to_vec(),
         },
         range: ByteRange::whole(end.length),
-        strategy: ReadStrategy::Ordered,
+        strategy: Arc::new(ReadStrategy::Ordered),
         replicas: Arc::new(units.clone()),
         report: Arc::new(|report: CopyReport| tracing::info!(?report, "a copy to repair")),
         stall: Duration::from_secs(1),
@@ -81,7 +81,7 @@ pub(crate) async fn four_steps() -> Result<Vec<String>, Failure> {
 
     // Delete from the first one; twice does no harm.
     for _ in 0..2 {
-        let gone = delete(&names[..1], DeleteStrategy::Sequential, erase).await.gone;
+        let gone = delete(&names[..1], &DeleteStrategy::Sequential, erase).await.gone;
         seen.push(format!("deleted: {} of 1", gone.len()));
     }
 

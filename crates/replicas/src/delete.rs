@@ -3,11 +3,11 @@
 use std::future::Future;
 
 use cairn_core::ids::NodeId;
-use cairn_core::strategy::DeleteStrategy;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 
 use crate::replica::CopyError;
+use crate::rule::DeleteRule;
 
 /// How a delete turned out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,34 +43,28 @@ impl Deletion {
 /// Calls `delete` for each of `targets`, as `strategy` says. A target that has nothing counts as deleted.
 pub async fn delete<F>(
     targets: &[NodeId],
-    strategy: DeleteStrategy,
+    strategy: &dyn DeleteRule,
     delete: impl Fn(NodeId) -> F,
 ) -> Deletion
 where
     F: Future<Output = Result<(), CopyError>>,
 {
-    let mut deletion = Deletion::default();
-    match strategy {
-        DeleteStrategy::Sequential => {
-            for (asked, node) in targets.iter().enumerate() {
-                deletion.take(*node, delete(*node).await);
-                if !deletion.failures.is_empty() {
-                    deletion.not_asked = targets[asked + 1..].to_vec();
-                    break;
-                }
-            }
-        }
-        DeleteStrategy::Parallel => {
-            let delete = |node: &NodeId| {
-                let (node, deleted) = (*node, delete(*node));
-                async move { (node, deleted.await) }
-            };
-            let mut running: FuturesOrdered<_> = targets.iter().map(delete).collect();
-            while let Some((node, deleted)) = running.next().await {
-                deletion.take(node, deleted);
-            }
+    let at_once = strategy.at_once(targets.len()).max(1);
+    let (mut deletion, mut waiting) = (Deletion::default(), targets.iter());
+    let mut running = FuturesOrdered::new();
+    loop {
+        let goes_on = deletion.failures.is_empty() || !strategy.stops();
+        let room = if goes_on { at_once - running.len() } else { 0 };
+        running.extend(waiting.by_ref().take(room).map(|&node| {
+            let deleted = delete(node);
+            async move { (node, deleted.await) }
+        }));
+        match running.next().await {
+            Some((node, deleted)) => deletion.take(node, deleted),
+            None => break,
         }
     }
+    deletion.not_asked = waiting.copied().collect();
     deletion
 }
 
@@ -82,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::double::node;
+    use cairn_core::strategy::DeleteStrategy;
 
     fn answer(n: NodeId) -> Result<(), CopyError> {
         if n == node(2) { Err(CopyError::Unreachable("away".into())) } else { Ok(()) }
@@ -91,7 +86,7 @@ mod tests {
     async fn one_after_another_stops_at_the_first_failure_and_names_who_was_not_asked() {
         let asked = RefCell::new(Vec::new());
         let nodes = [1, 2, 3].map(node);
-        let deletion = delete(&nodes, DeleteStrategy::Sequential, |n| {
+        let deletion = delete(&nodes, &DeleteStrategy::Sequential, |n| {
             asked.borrow_mut().push(n);
             std::future::ready(answer(n))
         })
@@ -107,7 +102,7 @@ mod tests {
     async fn all_at_once_asks_everybody_whoever_fails_and_keeps_the_order() {
         let nodes = [3, 2, 1].map(node);
         let together = Barrier::new(nodes.len());
-        let deletion = delete(&nodes, DeleteStrategy::Parallel, async |n| {
+        let deletion = delete(&nodes, &DeleteStrategy::Parallel, async |n| {
             together.wait().await;
             answer(n)
         })
@@ -117,12 +112,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_not_done_is_done_by_asking_again_whoever_is_left() {
+        for strategy in [DeleteStrategy::Sequential, DeleteStrategy::Parallel] {
+            let first = delete(&[1, 2, 3].map(node), &strategy, async |n| answer(n)).await;
+            let left: Vec<_> = first.undone().collect();
+            assert!(left.contains(&node(2)) && !left.contains(&node(1)), "{strategy}: {left:?}");
+            let again = delete(&left, &strategy, async |_| Ok(())).await;
+            assert!(again.is_done(), "{strategy}");
+            assert_eq!(again.gone, left, "{strategy}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_there_is_nobody_to_delete_from_it_is_done() {
+        for strategy in [DeleteStrategy::Sequential, DeleteStrategy::Parallel] {
+            let deletion = delete(&[], &strategy, async |n| answer(n)).await;
+            assert!(deletion.is_done() && deletion.gone.is_empty(), "{strategy}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_not_there_counts_as_deleted() {
         for strategy in [DeleteStrategy::Sequential, DeleteStrategy::Parallel] {
             let missing = |_| std::future::ready(Err(CopyError::Missing));
-            let deletion = delete(&[node(1), node(2)], strategy, missing).await;
+            let deletion = delete(&[node(1), node(2)], &strategy, missing).await;
             assert!(deletion.is_done());
             assert_eq!(deletion.gone, [1, 2].map(node));
         }
+    }
+
+    #[derive(Debug)]
+    struct TwoUntilOneFails;
+
+    impl DeleteRule for TwoUntilOneFails {
+        fn at_once(&self, _: usize) -> usize {
+            2
+        }
+
+        fn stops(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rule_of_ones_own_asks_as_many_at_a_time_and_stops_when_it_says() {
+        let nodes = [1, 2, 3, 4].map(node);
+        let deletion = delete(&nodes, &TwoUntilOneFails, async |n| answer(n)).await;
+        assert_eq!(deletion.gone, [1, 3].map(node), "the third was asked when the first was done");
+        assert_eq!(deletion.undone().collect::<Vec<_>>(), [2, 4].map(node));
+        assert_eq!(deletion.not_asked, [node(4)]);
     }
 }

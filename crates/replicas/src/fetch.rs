@@ -17,12 +17,12 @@ use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport, Place};
 use cairn_core::digest::{BLOCK_BYTES, ChunkHasher, block_crc};
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_core::range::ByteRange;
-use cairn_core::strategy::ReadStrategy;
 use cairn_runtime::{Backoff, Blocking};
 use futures_util::{Stream, StreamExt, stream};
 
 use crate::pace::Pace;
 use crate::replica::{CopyError, CopyRead, Frame, Replicas};
+use crate::rule::ReadRule;
 use crate::targets::Targets;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -52,7 +52,7 @@ pub struct Fetch {
     /// The bytes wanted, within the chunk.
     pub range: ByteRange,
     /// Which copies are asked, and when.
-    pub strategy: ReadStrategy,
+    pub strategy: Arc<dyn ReadRule>,
     /// Finds the nodes.
     pub replicas: Arc<dyn Replicas>,
     /// Is told of copies that are missing or wrong. Must not block.
@@ -139,7 +139,7 @@ impl Reading {
         let targets = Targets::new(fetch.location.places.iter().cloned());
         // Without any, the first look at them tells.
         let mut places = targets.map(|targets| targets.places().to_vec()).unwrap_or_default();
-        if fetch.strategy == ReadStrategy::Hedged {
+        if fetch.strategy.hedges() {
             fetch.pace.arrange(&mut places);
         }
         fetch.pace.read();

@@ -14,8 +14,8 @@
 //! A [`Replica`] is one node's copy of chunks; this crate knows nothing of the wire. An answer "I have no such chunk"
 //! and "the bytes are wrong" are findings that call for repair; a node that cannot be reached is not.
 //!
-//! Strategies are values ([`SaveStrategy`], [`ReadStrategy`], [`DeleteStrategy`]), not objects: there is no list to which
-//! others are added by name. A strategy that a bucket keeps or a header names must mean the same at every gateway.
+//! A strategy is a [`rule`] of numbers. The standard ones are values ([`SaveStrategy`], [`ReadStrategy`], [`DeleteStrategy`]): one that a
+//! bucket keeps or a header names must mean the same at every gateway. Others are added by name ([`Named`]) by whoever uses this crate.
 
 pub mod buffer;
 pub mod delete;
@@ -23,6 +23,7 @@ pub mod fetch;
 pub mod memory;
 pub mod pace;
 pub mod replica;
+pub mod rule;
 pub mod save;
 pub mod targets;
 
@@ -38,6 +39,7 @@ pub use fetch::{Fetch, FetchError, Run, fetch};
 pub use memory::MemoryReplica;
 pub use pace::{Pace, PaceBounds, ReadEvent};
 pub use replica::{CopyError, CopyRead, Frame, Replica, Replicas};
+pub use rule::{DeleteRule, Named, NotAdded, ReadRule, Rule, SaveRule};
 pub use save::{
     Late, NotSaved, NowhereElse, Replace, Save, SaveBounds, SaveError, Saved, save, save_or_undo,
 };

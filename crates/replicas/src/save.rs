@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use cairn_core::copies::{ChunkWant, CopyReceipt, Place};
 use cairn_core::ids::{ChunkId, NodeId};
-use cairn_core::strategy::SaveStrategy;
+use cairn_core::strategy::DeleteStrategy;
 use cairn_runtime::Clock;
 
 pub use self::running::Late;
 use self::running::Running;
 use crate::buffer::BufferReader;
 use crate::replica::{CopyError, Replicas};
+use crate::rule::SaveRule;
 use crate::targets::Targets;
 
 /// Bounds on saving one chunk.
@@ -121,7 +122,7 @@ pub struct Save<R> {
     /// Copies with which it counts as saved when no more can be had. At most as many as there are targets counts.
     pub least: usize,
     /// In what order, and when it is enough.
-    pub strategy: SaveStrategy,
+    pub strategy: Arc<dyn SaveRule>,
     /// Its bytes.
     pub source: BufferReader,
     /// Finds the nodes.
@@ -172,7 +173,7 @@ where
             let others = error.saved.iter().map(|copy| copy.node);
             let mut asked = targets;
             asked.extend(others.filter(|node| !asked.contains(node)).collect::<Vec<_>>());
-            let undone = crate::delete::delete(&asked, Default::default(), delete).await;
+            let undone = crate::delete::delete(&asked, &DeleteStrategy::default(), delete).await;
             error.saved.retain(|copy| !undone.gone.contains(&copy.node));
             error.failures.extend(undone.failures);
             Err(error)

@@ -181,6 +181,17 @@ mod tests {
         assert!(units.at(&place(1)).is_err());
     }
 
+    #[test]
+    fn a_unit_that_joins_under_a_known_name_takes_its_place_and_keeps_its_rank() {
+        let units = units(&[1, 2], &[2, 1]).expect("all known");
+        let new: Arc<dyn Replica> = Arc::new(MemoryReplica::new(node(2)));
+        let before = units.at(&place(2)).expect("known");
+        let replaced = units.join(node(2), Arc::clone(&new)).expect("there was one");
+        assert!(Arc::ptr_eq(&replaced, &before), "the old one is given back to who put it out");
+        assert!(Arc::ptr_eq(&units.at(&place(2)).expect("known"), &new));
+        assert_eq!(units.targets(None).map(|t| t.nodes()), Ok(vec![node(2), node(1)]));
+    }
+
     proptest! {
         #[test]
         fn targets_are_refused_when_one_is_unknown_and_else_named_once(

@@ -100,3 +100,32 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus as Told;
+    use tonic_health::pb::health_client::HealthClient;
+
+    use super::*;
+    use crate::{Clock, Entropy};
+
+    #[tokio::test]
+    async fn clients_are_told_over_grpc_whether_a_service_serves() {
+        let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+        let guarded = Guard { service: "test", clock, entropy };
+        let (routes, health) = GrpcServices::new().build(guarded);
+        let mut client = HealthClient::new(routes);
+        for (serving, told) in
+            [(true, Told::Serving), (false, Told::NotServing), (true, Told::Serving)]
+        {
+            health.set_serving(serving).await;
+            let answer = client.check(HealthCheckRequest::default()).await.expect("an answer");
+            assert_eq!(answer.into_inner().status(), told);
+        }
+        let unknown = HealthCheckRequest { service: "nobody".to_owned() };
+        let refused = client.check(unknown).await.expect_err("there is no such service");
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+}

@@ -153,7 +153,41 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::post;
+    use tower::ServiceExt;
+
     use super::*;
+
+    /// What a call is answered whose handler never answers.
+    async fn answered(content_type: &str, timeout: &str) -> Response {
+        let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+        let guarded = Guard { service: "test", clock, entropy };
+        let routes = Router::new()
+            .route("/call", post(std::future::pending::<()>))
+            .layer(from_fn_with_state(guarded, guard));
+        let request = http::Request::post("/call")
+            .header(CONTENT_TYPE, content_type)
+            .header("grpc-timeout", timeout)
+            .body(Body::empty())
+            .expect("a request");
+        routes.oneshot(request).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_call_is_given_up_when_the_deadline_of_its_client_has_passed() {
+        let answer = answered("application/grpc", "1m").await;
+        let status = answer.headers().get("grpc-status").expect("a status");
+        assert_eq!(status, "4", "DEADLINE_EXCEEDED");
+        assert!(answer.headers().contains_key(REQUEST_ID));
+    }
+
+    #[tokio::test]
+    async fn plain_http_has_no_such_deadline() {
+        assert!(answered("text/plain", "0m").now_or_never().is_none());
+    }
 
     #[test]
     fn a_grpc_timeout_is_digits_and_a_unit() {

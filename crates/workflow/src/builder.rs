@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use cairn_runtime::Clock;
 
 use crate::coordinator::Coordinator;
-use crate::output::Output;
+use crate::output::{Output, Storable};
 use crate::report::Phase;
 use crate::step::{NewStep, Step};
 
@@ -49,24 +50,33 @@ pub enum BuildError {
 /// Tells the outputs of one workflow from those of another.
 static WORKFLOWS: AtomicU64 = AtomicU64::new(0);
 
-/// Collects steps. `C` is what callers give their steps to work with, `I` what a run is about.
-pub struct Builder<C, I> {
+/// Collects steps. `C` is what callers give their steps to work with, `I` what a run is about, `S` where outputs are
+/// [kept](crate::Keeping).
+pub struct Builder<C, I, S = Storable> {
     workflow: u64,
     name: String,
     clock: Clock,
     bounds: Bounds,
     steps: Vec<Step<C, I>>,
+    keeps: PhantomData<fn() -> S>,
 }
 
-impl<C, I> Builder<C, I> {
+impl<C, I, S> Builder<C, I, S> {
     /// `name` is what the log calls the workflow, and what tells the stored runs of one from those of another.
     pub(crate) fn new(name: &str, clock: Clock, bounds: Bounds) -> Self {
         let workflow = WORKFLOWS.fetch_add(1, Ordering::Relaxed);
-        Self { workflow, name: name.to_owned(), clock, bounds, steps: Vec::new() }
+        Self {
+            workflow,
+            name: name.to_owned(),
+            clock,
+            bounds,
+            steps: Vec::new(),
+            keeps: PhantomData,
+        }
     }
 
     /// Begins the next step. A blank name becomes `#` and the step's place, from 0.
-    pub fn step(&mut self, name: &str) -> NewStep<'_, C, I> {
+    pub fn step(&mut self, name: &str) -> NewStep<'_, C, I, S> {
         let name = match name.trim() {
             "" => format!("#{}", self.steps.len()),
             name => name.to_owned(),
@@ -86,8 +96,8 @@ impl<C, I> Builder<C, I> {
     ///
     /// # Errors
     /// [`BuildError`].
-    pub fn build(self) -> Result<Coordinator<C, I>, BuildError> {
-        let Self { workflow, name, clock, bounds, steps } = self;
+    pub fn build(self) -> Result<Coordinator<C, I, S>, BuildError> {
+        let Self { workflow, name, clock, bounds, steps, keeps } = self;
         if steps.is_empty() {
             return Err(BuildError::Empty);
         }
@@ -102,11 +112,11 @@ impl<C, I> Builder<C, I> {
         if let Some(twice) = steps.iter().find(|step| !seen.insert(&step.name)) {
             return Err(BuildError::DuplicateName(twice.name.clone()));
         }
-        Ok(Coordinator { workflow, name, clock, bounds, steps: Arc::from(steps) })
+        Ok(Coordinator { workflow, name, clock, bounds, steps: Arc::from(steps), keeps })
     }
 }
 
-impl<C, I> fmt::Debug for Builder<C, I> {
+impl<C, I, S> fmt::Debug for Builder<C, I, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("name", &self.name)

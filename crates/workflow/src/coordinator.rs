@@ -1,6 +1,7 @@
 //! Workflows as their callers see them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cairn_runtime::Clock;
@@ -8,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::{Bounds, Builder};
-use crate::output::{Outputs, Value};
+use crate::output::{InMemory, Outputs, Storable, Value};
 use crate::record::Header;
 use crate::report::RunReport;
 use crate::run::{NotStored, Progress, Run};
@@ -38,15 +39,16 @@ impl<C> Clone for Caller<C> {
 }
 
 /// Steps one after another. Cheap to clone; runs know nothing of each other.
-pub struct Coordinator<C, I> {
+pub struct Coordinator<C, I, S = Storable> {
     pub(crate) workflow: u64,
     pub(crate) name: String,
     pub(crate) clock: Clock,
     pub(crate) bounds: Bounds,
     pub(crate) steps: Arc<[Step<C, I>]>,
+    pub(crate) keeps: PhantomData<fn() -> S>,
 }
 
-impl<C, I> Clone for Coordinator<C, I> {
+impl<C, I, S> Clone for Coordinator<C, I, S> {
     fn clone(&self) -> Self {
         Self {
             workflow: self.workflow,
@@ -54,11 +56,12 @@ impl<C, I> Clone for Coordinator<C, I> {
             clock: self.clock.clone(),
             bounds: self.bounds,
             steps: Arc::clone(&self.steps),
+            keeps: PhantomData,
         }
     }
 }
 
-impl<C, I> fmt::Debug for Coordinator<C, I> {
+impl<C, I, S> fmt::Debug for Coordinator<C, I, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps: Vec<_> = self.steps.iter().map(|step| &step.name).collect();
         f.debug_struct("Coordinator")
@@ -73,7 +76,16 @@ impl<C, I> Coordinator<C, I> {
     pub fn builder(name: &str, clock: Clock, bounds: Bounds) -> Builder<C, I> {
         Builder::new(name, clock, bounds)
     }
+}
 
+impl<C, I> Coordinator<C, I, InMemory> {
+    /// Begins a workflow whose runs are never stored, so that its outputs may be of any type.
+    pub fn in_memory(name: &str, clock: Clock, bounds: Bounds) -> Builder<C, I, InMemory> {
+        Builder::new(name, clock, bounds)
+    }
+}
+
+impl<C, I, S> Coordinator<C, I, S> {
     /// Nothing is done yet.
     fn progress(&self) -> Progress {
         Progress::new(Outputs::new(self.workflow, self.steps.len()))
@@ -97,14 +109,14 @@ impl<C, I> Coordinator<C, I> {
     /// The runs go on while the stream is asked for its next item; no more are begun than are asked for. With the stream,
     /// its runs are dropped, as in [`Self::run`]. Where that must leave nothing half done, give runs ids and
     /// [`Self::start`] them.
-    pub fn run_concurrent<S>(
+    pub fn run_concurrent<Inputs>(
         &self,
         caller: &Caller<C>,
-        inputs: S,
+        inputs: Inputs,
         workers: usize,
     ) -> impl Stream<Item = (Arc<I>, RunReport)>
     where
-        S: Stream<Item = I>,
+        Inputs: Stream<Item = I>,
     {
         let one = move |input: I| async move {
             let input = Arc::new(input);

@@ -89,6 +89,9 @@
 //! with one run, the slower finds that it was [overtaken](StoreError::Overtaken). A pause is to drop the future; to
 //! [cancel](Caller::cancel) is to compensate. A record stays until it is [forgotten](RunStore::forget).
 //!
+//! A workflow whose runs are never stored is built [`in_memory`](Coordinator::in_memory): its outputs need no stored form, and
+//! [`Coordinator::start`] is not to be had for it.
+//!
 //! # What it accepts as loss
 //! - A run without an id is gone with its future: nothing takes back what it did.
 //! - Steps of one run do not run beside each other, and nothing is spawned: a job that blocks its thread blocks its caller.
@@ -106,7 +109,9 @@ mod store;
 pub use builder::{Bounds, BuildError, Builder, MAX_NAME_BYTES, MAX_STEPS};
 pub use coordinator::{Caller, Coordinator};
 pub use error::{BoxError, Cancelled, Check};
-pub use output::{MAX_OUTPUT_BYTES, NoOutput, Output, StepOutputs, Value};
+pub use output::{
+    InMemory, Keeping, MAX_OUTPUT_BYTES, NoOutput, Output, StepOutputs, Storable, Value,
+};
 pub use report::{CancelledBy, Fault, Outcome, Phase, RunError, RunReport, StepError};
 pub use step::{NewStep, StepContext, StepWithJob};
 pub use store::{MAX_INPUT_BYTES, RunStore, StoreError};

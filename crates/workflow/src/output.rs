@@ -14,10 +14,42 @@ use crate::report::Phase;
 /// The longest output, in bytes of JSON. What is larger is stored by the step, and named by its output.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 10;
 
-/// What can be an output, or the input of a run that is stored: a plain value.
+/// What can be an output, or the input, of a run that is stored: a plain value.
 pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
+
+/// Where the outputs of a workflow are kept: in memory only, or so that they can be stored as well.
+pub trait Keeping<T>: sealed::Sealed {
+    #[doc(hidden)]
+    fn codec() -> Option<Codec>;
+}
+
+/// Runs can be stored: outputs are [values](Value).
+#[derive(Debug)]
+pub enum Storable {}
+
+/// Runs live as long as their futures: outputs may be of any type, and are never written down.
+#[derive(Debug)]
+pub enum InMemory {}
+
+impl<T: Value> Keeping<T> for Storable {
+    fn codec() -> Option<Codec> {
+        Some(Codec { encode: encode::<T>, decode: decode::<T> })
+    }
+}
+
+impl<T: Send + Sync + 'static> Keeping<T> for InMemory {
+    fn codec() -> Option<Codec> {
+        None
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Storable {}
+    impl Sealed for super::InMemory {}
+}
 
 /// Names what a phase of a step gives. Whoever has it knows the type.
 pub struct Output<T> {
@@ -88,24 +120,21 @@ pub enum NoOutput {
     AnotherWorkflow,
 }
 
-/// A value whose type is known to those only who have its name.
-pub(crate) trait Erased: Any + Send + Sync {
-    fn encode(&self) -> serde_json::Result<String>;
+/// A value as a run keeps it: its type is known to those only who have its name.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
+
+/// The stored form of an output of one type.
+#[derive(Debug, Clone, Copy)]
+pub struct Codec {
+    encode: fn(&Kept) -> serde_json::Result<String>,
+    decode: fn(&str) -> serde_json::Result<Kept>,
 }
 
-impl<T: Value> Erased for T {
-    fn encode(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
+fn encode<T: Value>(kept: &Kept) -> serde_json::Result<String> {
+    serde_json::to_string(kept.downcast_ref::<T>().expect("the output of its own step"))
 }
 
-/// A value as a run keeps it.
-pub(crate) type Kept = Arc<dyn Erased>;
-
-/// Reads a value that was stored.
-pub(crate) type Decode = fn(&str) -> serde_json::Result<Kept>;
-
-pub(crate) fn decode<T: Value>(stored: &str) -> serde_json::Result<Kept> {
+fn decode<T: Value>(stored: &str) -> serde_json::Result<Kept> {
     Ok(Arc::new(serde_json::from_str::<T>(stored)?))
 }
 
@@ -113,7 +142,7 @@ pub(crate) fn decode<T: Value>(stored: &str) -> serde_json::Result<Kept> {
 #[derive(Clone)]
 struct Slot {
     value: Kept,
-    stored: Arc<str>,
+    stored: Option<Arc<str>>,
 }
 
 /// What the steps of one run gave so far.
@@ -145,27 +174,44 @@ impl Outputs {
             return Err(NoOutput::AnotherWorkflow);
         }
         let slot = self.slots.get(step).and_then(|slots| slots[place(phase)].as_ref());
-        let value: &dyn Any = slot.ok_or(missing)?.value.as_ref();
-        value.downcast_ref().ok_or(missing)
+        slot.ok_or(missing)?.value.downcast_ref().ok_or(missing)
     }
 
-    /// Keeps an output, also in the form that is stored: a workflow does the same whether its runs are stored or not.
-    pub(crate) fn keep(&mut self, step: usize, phase: Phase, value: Kept) -> Result<(), BoxError> {
-        let stored = value.encode()?;
-        if stored.len() > MAX_OUTPUT_BYTES {
-            let len = stored.len();
+    /// Keeps an output; of a workflow whose runs can be stored also in that form, whether this one is stored or not: it
+    /// does the same.
+    pub(crate) fn keep(
+        &mut self,
+        step: usize,
+        phase: Phase,
+        value: Kept,
+        codec: Option<Codec>,
+    ) -> Result<(), BoxError> {
+        let stored = codec.map(|codec| (codec.encode)(&value)).transpose()?;
+        if let Some(len) = stored.as_ref().map(String::len).filter(|len| *len > MAX_OUTPUT_BYTES) {
             return Err(format!("it has {len} bytes, at most {MAX_OUTPUT_BYTES} are kept").into());
         }
-        self.restore(step, phase, value, stored.into());
+        self.slots[step][place(phase)] = Some(Slot { value, stored: stored.map(Arc::from) });
         Ok(())
     }
 
-    pub(crate) fn restore(&mut self, step: usize, phase: Phase, value: Kept, stored: Arc<str>) {
-        self.slots[step][place(phase)] = Some(Slot { value, stored });
+    /// Takes back what was stored.
+    pub(crate) fn restore(
+        &mut self,
+        step: usize,
+        phase: Phase,
+        stored: String,
+        codec: Option<Codec>,
+    ) -> serde_json::Result<()> {
+        // Only workflows whose outputs have a stored form have stored runs.
+        let Some(codec) = codec else { return Ok(()) };
+        let value = (codec.decode)(&stored)?;
+        self.slots[step][place(phase)] = Some(Slot { value, stored: Some(stored.into()) });
+        Ok(())
     }
 
     pub(crate) fn stored(&self, step: usize, phase: Phase) -> Option<String> {
-        self.slots[step][place(phase)].as_ref().map(|slot| slot.stored.to_string())
+        let slot = self.slots[step][place(phase)].as_ref();
+        slot.and_then(|slot| slot.stored.as_deref()).map(str::to_owned)
     }
 }
 

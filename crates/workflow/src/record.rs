@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::BoxError;
-use crate::output::Decode;
 use crate::report::{CancelledBy, Fault, Phase, StepError};
 use crate::run::{Progress, Stage};
 use crate::step::Step;
@@ -105,14 +104,14 @@ impl Stored {
     ) -> serde_json::Result<Progress> {
         let mut progress = empty;
         let outputs = Arc::make_mut(&mut progress.outputs);
-        let mut restore = |at, phase, stored: Option<String>, decode: Decode| {
-            let Some(stored) = stored else { return Ok(()) };
-            decode(&stored).map(|value| outputs.restore(at, phase, value, stored.into()))
-        };
         for (at, (stored, step)) in self.steps.into_iter().zip(steps).enumerate() {
             progress.begun[at] = stored.begun;
-            restore(at, Phase::PreCheck, stored.checked, step.decode_checked)?;
-            restore(at, Phase::Job, stored.made, step.decode_made)?;
+            if let Some(checked) = stored.checked {
+                outputs.restore(at, Phase::PreCheck, checked, step.checked)?;
+            }
+            if let Some(made) = stored.made {
+                outputs.restore(at, Phase::Job, made, step.made)?;
+            }
         }
         progress.stage = self.stage;
         progress.errors = self.errors.into_iter().map(StoredError::read).collect();
@@ -149,14 +148,15 @@ impl StoredError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Outputs;
+    use crate::output::{Keeping, Outputs, Storable};
     use crate::report::Outcome;
 
     /// The form of records is for good: one that an earlier version wrote is read.
     #[test]
     fn a_record_has_the_form_that_it_has_always_had() {
         let mut outputs = Outputs::new(0, 2);
-        outputs.keep(0, Phase::PreCheck, Arc::new(7)).expect("small");
+        let codec = <Storable as Keeping<i32>>::codec();
+        outputs.keep(0, Phase::PreCheck, Arc::new(7), codec).expect("small");
         let error = |phase, fault| StepError { step: "b".to_owned(), phase, fault };
         let progress = Progress {
             stage: Stage::Undoing(1, Outcome::Failed { step: "b".to_owned() }),

@@ -103,6 +103,16 @@ pub struct StepError {
     pub fault: Fault,
 }
 
+impl StepError {
+    /// What the step answered, when that is an `E`.
+    pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        match &self.fault {
+            Fault::Error(error) => error.downcast_ref(),
+            Fault::Panic(_) | Fault::Elapsed(_) | Fault::CutOff(_) | Fault::Output(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { step, phase, fault } = self;
@@ -181,26 +191,28 @@ impl RunReport {
         self.outputs.get(output)
     }
 
+    /// What the step said that ended the run before its end; nothing when it was cancelled between two steps.
+    pub fn ended_by(&self) -> Option<&StepError> {
+        let (Outcome::Failed { step: name } | Outcome::Cancelled { step: name, .. }) =
+            &self.outcome
+        else {
+            return None;
+        };
+        let of_step =
+            |error: &&StepError| error.step == *name && error.phase != Phase::Compensation;
+        self.errors.iter().rfind(of_step)
+    }
+
     /// Nothing when the run is done, else why it is not.
     ///
     /// # Errors
     /// [`RunError`].
     pub fn result(&self) -> Result<(), RunError> {
-        let ended_by = |name: &str| {
-            let of_step =
-                |error: &&StepError| error.step == name && error.phase != Phase::Compensation;
-            self.errors.iter().rfind(of_step).cloned()
-        };
+        let source = self.ended_by().cloned();
         match self.outcome.clone() {
             Outcome::Done => Ok(()),
-            Outcome::Failed { step } => {
-                let source = ended_by(&step);
-                Err(RunError::Failed { step, source })
-            }
-            Outcome::Cancelled { step, by } => {
-                let source = ended_by(&step);
-                Err(RunError::Cancelled { step, by, source })
-            }
+            Outcome::Failed { step } => Err(RunError::Failed { step, source }),
+            Outcome::Cancelled { step, by } => Err(RunError::Cancelled { step, by, source }),
         }
     }
 

@@ -24,7 +24,7 @@ use tracing::Instrument;
 
 use crate::coordinator::{Caller, Coordinator};
 use crate::error::Check;
-use crate::output::{Kept, Outputs};
+use crate::output::{Codec, Kept, Outputs};
 use crate::report::{CancelledBy, Fault, Outcome, Phase, RunReport, StepError};
 use crate::step::{Step, StepContext, Work};
 
@@ -83,8 +83,8 @@ impl Keep for NotStored {
     }
 }
 
-pub(crate) struct Run<'a, C, I, K> {
-    workflow: &'a Coordinator<C, I>,
+pub(crate) struct Run<'a, C, I, S, K> {
+    workflow: &'a Coordinator<C, I, S>,
     caller: &'a Caller<C>,
     input: Arc<I>,
     progress: Progress,
@@ -93,9 +93,9 @@ pub(crate) struct Run<'a, C, I, K> {
     ends: Duration,
 }
 
-impl<'a, C, I, K: Keep> Run<'a, C, I, K> {
+impl<'a, C, I, S, K: Keep> Run<'a, C, I, S, K> {
     pub(crate) fn new(
-        workflow: &'a Coordinator<C, I>,
+        workflow: &'a Coordinator<C, I, S>,
         caller: &'a Caller<C>,
         input: Arc<I>,
         progress: Progress,
@@ -143,7 +143,7 @@ impl<'a, C, I, K: Keep> Run<'a, C, I, K> {
             self.log.save(&self.progress).await?;
         }
         let made = self.phase(step, Phase::Job, &step.job).await;
-        let kept = made.and_then(|made| self.keep(at, Phase::Job, made));
+        let kept = made.and_then(|made| self.keep(at, Phase::Job, made, step.made));
         Ok(match kept {
             Ok(()) => self.behind(at),
             Err(fault) => self.fail(step, Phase::Job, fault),
@@ -154,9 +154,11 @@ impl<'a, C, I, K: Keep> Run<'a, C, I, K> {
     async fn check(&mut self, at: usize, step: &Step<C, I>) -> Result<bool, Fault> {
         let Some(check) = &step.check else { return Ok(true) };
         match self.phase(step, Phase::PreCheck, check).await {
-            Ok(Check::Go(output)) => self.keep(at, Phase::PreCheck, output).map(|()| true),
+            Ok(Check::Go(output)) => {
+                self.keep(at, Phase::PreCheck, output, step.checked).map(|()| true)
+            }
             Ok(Check::Skip(output, reason)) => {
-                self.keep(at, Phase::PreCheck, output)?;
+                self.keep(at, Phase::PreCheck, output, step.checked)?;
                 self.note(step, Phase::PreCheck, Fault::Error(Arc::from(reason)));
                 Ok(false)
             }
@@ -260,8 +262,14 @@ impl<'a, C, I, K: Keep> Run<'a, C, I, K> {
         }
     }
 
-    fn keep(&mut self, step: usize, phase: Phase, output: Kept) -> Result<(), Fault> {
-        let kept = Arc::make_mut(&mut self.progress.outputs).keep(step, phase, output);
+    fn keep(
+        &mut self,
+        step: usize,
+        phase: Phase,
+        output: Kept,
+        codec: Option<Codec>,
+    ) -> Result<(), Fault> {
+        let kept = Arc::make_mut(&mut self.progress.outputs).keep(step, phase, output, codec);
         kept.map_err(|error| Fault::Output(error.to_string()))
     }
 

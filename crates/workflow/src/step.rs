@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::builder::Builder;
 use crate::error::{BoxError, Check};
-use crate::output::{Decode, Kept, NoOutput, Output, Outputs, StepOutputs, Value, decode};
+use crate::output::{Codec, Keeping, Kept, NoOutput, Output, Outputs, StepOutputs, Storable};
 use crate::report::Phase;
 
 /// What a phase of a step has to work with. It belongs to one run.
@@ -63,21 +63,22 @@ pub(crate) struct Step<C, I> {
     pub(crate) check: Option<Work<C, I, Check<Kept>>>,
     pub(crate) job: Work<C, I, Kept>,
     pub(crate) compensation: Option<Work<C, I, ()>>,
-    pub(crate) decode_checked: Decode,
-    pub(crate) decode_made: Decode,
+    /// The stored forms of its outputs, when they have any.
+    pub(crate) checked: Option<Codec>,
+    pub(crate) made: Option<Codec>,
 }
 
 /// A step that has no job yet.
 #[must_use = "a step is part of the workflow once it is added"]
-pub struct NewStep<'b, C, I, P = ()> {
-    builder: &'b mut Builder<C, I>,
+pub struct NewStep<'b, C, I, S = Storable, P = ()> {
+    builder: &'b mut Builder<C, I, S>,
     name: String,
     check: Option<Work<C, I, Check<Kept>>>,
     gives: PhantomData<fn() -> P>,
 }
 
-impl<'b, C, I> NewStep<'b, C, I> {
-    pub(crate) fn new(builder: &'b mut Builder<C, I>, name: &str) -> Self {
+impl<'b, C, I, S> NewStep<'b, C, I, S> {
+    pub(crate) fn new(builder: &'b mut Builder<C, I, S>, name: &str) -> Self {
         Self { builder, name: name.to_owned(), check: None, gives: PhantomData }
     }
 
@@ -85,9 +86,10 @@ impl<'b, C, I> NewStep<'b, C, I> {
     ///
     /// An error skips the job as [`Check::Skip`] does, and keeps no output; one that comes from
     /// [`Cancelled`](crate::Cancelled) ends the run. A pre-check that panics or takes too long fails the step.
-    pub fn pre_check<P, F, Fut>(self, check: F) -> NewStep<'b, C, I, P>
+    pub fn pre_check<P, F, Fut>(self, check: F) -> NewStep<'b, C, I, S, P>
     where
-        P: Value,
+        S: Keeping<P>,
+        P: Send + Sync + 'static,
         F: Fn(StepContext<C, I>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Check<P>, BoxError>> + Send + 'static,
     {
@@ -99,7 +101,7 @@ impl<'b, C, I> NewStep<'b, C, I> {
     }
 }
 
-impl<'b, C, I, P: Value> NewStep<'b, C, I, P> {
+impl<'b, C, I, S: Keeping<P>, P> NewStep<'b, C, I, S, P> {
     /// Names what the pre-check gives, for this step's own job and compensation.
     pub fn checked(&self) -> Output<P> {
         self.builder.next_output(Phase::PreCheck)
@@ -108,9 +110,10 @@ impl<'b, C, I, P: Value> NewStep<'b, C, I, P> {
     /// Does the work. It may be run again after it was cut off anywhere, so it must be idempotent.
     ///
     /// An error ends the run: as cancelled when it comes from [`Cancelled`](crate::Cancelled), else as failed.
-    pub fn job<J, F, Fut>(self, job: F) -> StepWithJob<'b, C, I, P, J>
+    pub fn job<J, F, Fut>(self, job: F) -> StepWithJob<'b, C, I, S, P, J>
     where
-        J: Value,
+        S: Keeping<J>,
+        J: Send + Sync + 'static,
         F: Fn(StepContext<C, I>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<J, BoxError>> + Send + 'static,
     {
@@ -121,14 +124,14 @@ impl<'b, C, I, P: Value> NewStep<'b, C, I, P> {
             check: self.check,
             job: Box::new(move |step| job(step).map(keep).boxed()),
             compensation: None,
-            decode_checked: decode::<P>,
-            decode_made: decode::<J>,
+            checked: <S as Keeping<P>>::codec(),
+            made: <S as Keeping<J>>::codec(),
         };
         StepWithJob { builder: self.builder, step, gives: PhantomData }
     }
 }
 
-impl<C, I, P> fmt::Debug for NewStep<'_, C, I, P> {
+impl<C, I, S, P> fmt::Debug for NewStep<'_, C, I, S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewStep").field("name", &self.name).finish_non_exhaustive()
     }
@@ -136,13 +139,13 @@ impl<C, I, P> fmt::Debug for NewStep<'_, C, I, P> {
 
 /// A step that can be added.
 #[must_use = "a step is part of the workflow once it is added"]
-pub struct StepWithJob<'b, C, I, P, J> {
-    builder: &'b mut Builder<C, I>,
+pub struct StepWithJob<'b, C, I, S, P, J> {
+    builder: &'b mut Builder<C, I, S>,
     step: Step<C, I>,
     gives: PhantomData<fn() -> (P, J)>,
 }
 
-impl<C, I, P: Value, J: Value> StepWithJob<'_, C, I, P, J> {
+impl<C, I, S, P, J> StepWithJob<'_, C, I, S, P, J> {
     /// Names what the job gives, for this step's own compensation.
     pub fn made(&self) -> Output<J> {
         self.builder.next_output(Phase::Job)
@@ -174,7 +177,7 @@ impl<C, I, P: Value, J: Value> StepWithJob<'_, C, I, P, J> {
     }
 }
 
-impl<C, I, P, J> fmt::Debug for StepWithJob<'_, C, I, P, J> {
+impl<C, I, S, P, J> fmt::Debug for StepWithJob<'_, C, I, S, P, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StepWithJob").field("name", &self.step.name).finish_non_exhaustive()
     }

@@ -1,8 +1,12 @@
-//! The node that serves a download dies: another copy goes on at the right byte.
+//! The node that serves a download dies: another copy goes on at the right byte, or the download is broken off.
 
-use cairn_proto::v1::NodeState;
+use cairn_proto::v1::files_client::FilesClient;
+use cairn_proto::v1::{GetFileRequest, GetFileResponse, NodeState, get_file_response};
+use cairn_proto::{Reason, RemoteError};
 
-use crate::harness::{Content, Download, Draw, Parts, PartsPlan, chunk_name, eventually, hex};
+use crate::harness::{
+    Content, Download, Draw, Parts, PartsPlan, channel, chunk_name, eventually, hex,
+};
 
 const CHUNK: u64 = 64 << 20;
 /// Two chunks, larger than all that is read ahead.
@@ -97,4 +101,54 @@ pub(crate) async fn kill_serving_nodes(times: u64) {
 #[tokio::test]
 async fn a_download_survives_the_node_that_serves_it() {
     kill_serving_nodes(4).await;
+}
+
+#[tokio::test]
+async fn a_download_without_a_copy_left_is_broken_off_and_never_ends_as_a_whole_one() {
+    let mut parts = start().await;
+    let http = parts.edge.http();
+    let mut download = http.request("GET", "/v1/files/long").send().await;
+    assert_eq!(download.status, 200);
+    let first = download.next().await.expect("begun").expect("a first byte");
+    (0..3).for_each(|node| parts.kill_node(node));
+    let mut at = first.len() as u64;
+    let end = loop {
+        match download.next().await {
+            Ok(Some(data)) => at += data.len() as u64,
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "a clean end after {at} of {} bytes", FILE.length);
+    // Before its first byte a download can still say so.
+    http.get("/v1/files/long").await.problem(503);
+}
+
+/// Bytes of the file in a message.
+fn bytes_in(message: &GetFileResponse) -> u64 {
+    match &message.part {
+        Some(get_file_response::Part::Data(data)) => data.len() as u64,
+        _ => 0,
+    }
+}
+
+#[tokio::test]
+async fn over_grpc_a_download_without_a_copy_left_ends_with_an_error() {
+    let mut parts = start().await;
+    let mut files = FilesClient::new(channel(parts.edge.gateway).await);
+    let request = GetFileRequest { key: "long".to_owned(), ..Default::default() };
+    let mut answer = files.get(request).await.expect("begun").into_inner();
+    let mut at = 0;
+    while at == 0 {
+        let message = answer.message().await.expect("begun").expect("a first byte");
+        at += bytes_in(&message);
+    }
+    (0..3).for_each(|node| parts.kill_node(node));
+    let end = loop {
+        match answer.message().await {
+            Ok(Some(message)) => at += bytes_in(&message),
+            end => break end,
+        }
+    };
+    let Err(status) = end else { panic!("a clean end after {at} of {} bytes", FILE.length) };
+    assert_eq!(RemoteError::from(status).reason, Reason::Unreachable);
 }

@@ -6,6 +6,7 @@ mod disks;
 pub(crate) mod download;
 pub(crate) mod fsck;
 pub(crate) mod garbage;
+pub(crate) mod machines;
 pub(crate) mod master_killed;
 pub(crate) mod master_lost;
 mod membership;

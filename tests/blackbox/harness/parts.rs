@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Edge, Process, Store};
+use super::{Edge, Machines, Process, Store};
 
 /// How to start it.
 #[derive(Debug, Clone)]
 pub(crate) struct PartsPlan {
     masters: usize,
     nodes: usize,
+    zones: usize,
     copies: usize,
+    /// One for each node, also of those that come later.
+    machines: Option<Arc<Machines>>,
     master_flags: Vec<String>,
     flags: Vec<String>,
     /// The file of each node, with its number for `{node}`.
@@ -32,13 +36,34 @@ impl PartsPlan {
         let (master_flags, flags) = (Vec::new(), Vec::new());
         let store = Store::of_this_run();
         let (node_file, node_data, transport) = (None, BTreeMap::new(), "lane");
-        let masters = 1;
-        Self { masters, nodes, copies, master_flags, flags, node_file, transport, node_data, store }
+        Self {
+            masters: 1,
+            nodes,
+            zones: usize::MAX,
+            copies,
+            machines: None,
+            master_flags,
+            flags,
+            node_file,
+            transport,
+            node_data,
+            store,
+        }
     }
 
     /// Several masters: the catalog must be in a store that they can share.
     pub(crate) fn masters(self, masters: usize) -> Self {
         Self { masters, ..self }
+    }
+
+    /// Nodes are in so many zones, in turns.
+    pub(crate) fn zones(self, zones: usize) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// Each node runs on a machine of its own.
+    pub(crate) fn machines(self, machines: Machines) -> Self {
+        Self { machines: Some(Arc::new(machines)), ..self }
     }
 
     pub(crate) fn chunk_size(self, bytes: u64) -> Self {
@@ -89,7 +114,7 @@ impl PartsPlan {
 
     pub(crate) async fn start(self) -> Parts {
         let home = tempfile::tempdir().expect("a folder for the data");
-        let mut ports = Ports::any(self.masters, self.nodes);
+        let mut ports = Ports::any(&self);
         let (masters, nodes, gateway, edge) = run_all(&self, &home, &mut ports).await;
         let parts = Parts { edge, masters, nodes, gateway, ports, plan: self, home };
         parts.all_nodes_up().await;
@@ -106,9 +131,16 @@ struct Ports {
 }
 
 impl Ports {
-    fn any(masters: usize, nodes: usize) -> Self {
+    fn any(plan: &PartsPlan) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { masters: vec![(any, any); masters], nodes: vec![any; nodes] }
+        let calls = plan.machines.as_ref().map_or(any, |machines| machines.here());
+        let nodes = (0..plan.nodes).map(|at| Self::of_node(plan, at)).collect();
+        Self { masters: vec![(calls, any); plan.masters], nodes }
+    }
+
+    fn of_node(plan: &PartsPlan, at: usize) -> SocketAddr {
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        plan.machines.as_ref().map_or(here, |machines| machines.of(at))
     }
 
     /// What gateways and nodes are told.
@@ -135,6 +167,7 @@ async fn run_master(
         plan.copies
     ));
     arguments.extend(plan.store.flags());
+    arguments.extend(plan.machines.iter().map(|_| "--open-to-network".to_owned()));
     arguments.extend(plan.master_flags.iter().chain(&plan.flags).cloned());
     let process = Process::start(&format!("master {at}"), &arguments);
     *calls = process.announced("master").await;
@@ -151,10 +184,12 @@ async fn run_node(
     let (masters, port) = (ports.master_urls(), &mut ports.nodes[at]);
     let data = plan.node_folder(at, home);
     let mut arguments = words(&format!(
-        "node --open --data {} --listen {port} --master {masters} --zone zone-{at} --chunk-transport {}",
+        "node --open --data {} --listen {port} --master {masters} --zone zone-{} --chunk-transport {}",
         data.display(),
+        at % plan.zones,
         plan.transport
     ));
+    arguments.extend(plan.machines.iter().map(|_| "--open-to-network".to_owned()));
     arguments.extend(plan.flags.iter().cloned());
     if let Some(text) = &plan.node_file {
         let file = home.path().join(format!("node-{at}.toml"));
@@ -163,7 +198,8 @@ async fn run_node(
         std::fs::write(&file, text).expect("written");
         arguments.extend(["--config".to_owned(), file.display().to_string()]);
     }
-    let process = Process::start(&format!("node {at}"), &arguments);
+    let namespace = plan.machines.as_ref().map(|machines| machines.namespace(at));
+    let process = Process::start_in(namespace.as_deref(), &format!("node {at}"), &arguments);
     *port = process.announced("node").await;
     Some(process)
 }
@@ -313,6 +349,29 @@ impl Parts {
 
     pub(crate) async fn start_node(&mut self, at: usize) {
         self.nodes[at] = run_node(&self.plan, at, &self.home, &mut self.ports).await;
+    }
+
+    /// Node `at` runs.
+    pub(crate) fn has_node(&self, at: usize) -> bool {
+        self.nodes[at].is_some()
+    }
+
+    /// Starts one node more.
+    pub(crate) async fn add_node(&mut self) {
+        let at = self.nodes.len();
+        self.ports.nodes.push(Ports::of_node(&self.plan, at));
+        self.nodes.push(run_node(&self.plan, at, &self.home, &mut self.ports).await);
+    }
+
+    /// Pulls the cable of node `at`, or plugs it in.
+    pub(crate) fn plug(&self, at: usize, plugged: bool) {
+        self.plan.machines.as_ref().expect("it is a machine").plug(at, plugged);
+    }
+
+    /// The machine of node `at` is gone: no connection of it ends.
+    pub(crate) fn lose_machine(&mut self, at: usize) {
+        self.plug(at, false);
+        self.kill_node(at);
     }
 
     /// Starts a node on its data at another address, as a container that was made anew.

@@ -25,10 +25,14 @@ pub(crate) struct Process {
 }
 
 /// The command, in an environment of its own. `CAIRN_BINARY` names another build of it.
-fn command(arguments: &[String]) -> Command {
+fn command(namespace: Option<&str>, arguments: &[String]) -> Command {
     let built = env!("CARGO_BIN_EXE_cairn").into();
     let binary = std::env::var_os("CAIRN_BINARY").unwrap_or(built);
-    let mut command = Command::new(binary);
+    let mut command = Command::new(if namespace.is_some() { "ip".into() } else { binary.clone() });
+    if let Some(namespace) = namespace {
+        // It turns into the program, which keeps its process id.
+        command.args(["netns", "exec", namespace]).arg(binary);
+    }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CAIRN_") {
@@ -64,7 +68,12 @@ fn address_in(line: &str, word: &str) -> Option<SocketAddr> {
 impl Process {
     /// Starts `cairn` with these arguments.
     pub(crate) fn start(name: &str, arguments: &[String]) -> Self {
-        let mut child = command(arguments)
+        Self::start_in(None, name, arguments)
+    }
+
+    /// The same, in a network namespace.
+    pub(crate) fn start_in(namespace: Option<&str>, name: &str, arguments: &[String]) -> Self {
+        let mut child = command(namespace, arguments)
             .spawn()
             .unwrap_or_else(|error| panic!("start {name} {arguments:?}: {error}"));
         let stdout = lines_of(child.stdout.take().expect("stdout is a pipe"));

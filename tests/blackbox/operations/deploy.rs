@@ -222,6 +222,22 @@ fn a_manifest_that_is_wrong_does_not_satisfy_them() {
 }
 
 #[test]
+fn what_the_autoscaler_asks_for_is_what_the_adapter_makes() {
+    let [autoscaler, adapter] = ["autoscaler.yaml", "prometheus-adapter.yaml"]
+        .map(|file| read(deploy("kubernetes").join(file)));
+    let named = |line: &str| {
+        let name = line.trim().strip_prefix("metric: { name: ")?.strip_suffix(" }")?;
+        Some(name.to_owned())
+    };
+    let asked: Vec<String> = autoscaler.lines().filter_map(named).collect();
+    assert!(asked.len() >= 2, "the metrics are read: {asked:?}");
+    for name in asked {
+        let made = format!("name: {{ as: {name} }}\n");
+        assert!(adapter.contains(&made), "the adapter makes no {name}");
+    }
+}
+
+#[test]
 fn kustomize_lists_every_manifest() {
     let list = read(deploy("kubernetes/kustomization.yaml"));
     for manifest in manifests() {

@@ -96,7 +96,8 @@ fn put_pages(
         };
         let hash = hash_of(blob, index);
         let copies = held.iter().map(live).collect();
-        let entry = ChunkEntry { length: CHUNK_BYTES, hash, zones: 2, copies, mended: false };
+        let (length, attempt) = (CHUNK_BYTES, None);
+        let entry = ChunkEntry { length, hash, zones: 2, copies, mended: false, attempt };
         pages.entry(PageKey::of(blob, index)).or_default().chunks.insert(index, entry);
     }
     for (key, page) in &pages {

@@ -40,12 +40,12 @@ async fn open(config: &ObjectTierConfig) -> ObjectTier {
     ObjectTier::open(config, seams(1)).await.expect("a store")
 }
 
-async fn fresh() -> Option<Arc<dyn ChunkStore>> {
+async fn fresh(_capacity: u64) -> Option<(Arc<dyn ChunkStore>, ())> {
     let server = Server::shared().await?;
-    Some(Arc::new(open(&new_bucket(server).await).await))
+    Some((Arc::new(open(&new_bucket(server).await).await), ()))
 }
 
-contract_where_there_is_a_server!(
+cairn_chain::chunk_store_conformance!(
     #[ignore = "run by the first test of this file"]
     fresh
 );

@@ -60,15 +60,12 @@ async fn object(
     server.request(method, &format!("/{name}/{prefix}/chunks/{chunk}{query}"), &[], body).await
 }
 
-async fn fresh() -> Option<Arc<dyn ChunkStore>> {
+async fn fresh(_capacity: u64) -> Option<(Arc<dyn ChunkStore>, ())> {
     let server = Server::shared().await?;
-    Some(Arc::new(open(&new_bucket(server).await).await))
+    Some((Arc::new(open(&new_bucket(server).await).await), ()))
 }
 
-contract_where_there_is_a_server!(
-    #[cfg(test)]
-    fresh
-);
+cairn_chain::chunk_store_conformance!(fresh);
 
 /// What S3 answers with 404 and NoSuchKey is a chunk that is not here, not an error of the store.
 #[tokio::test]

@@ -9,7 +9,11 @@
 //! A doubted node is Suspect: it is read last and gets no new chunks. It is never Down for that, and nobody is doubted at the
 //! price of writes that could not be placed any more: a node in doubt is better than none. When more than half of the nodes came
 //! back too often, it is the master that did not hear them, and none of them is unsteady.
+//!
+//! What a doubted node has counts, and nothing is given up for its sake. That must not hold up repairs and drains for ever: where there is
+//! something against a node again and again, [`Lasting`] says from when on its copies are made anew.
 
+mod lasting;
 mod reach;
 mod steadiness;
 
@@ -19,6 +23,7 @@ use std::collections::BTreeMap;
 use crate::ids::NodeId;
 use crate::names::Zone;
 
+pub use lasting::Lasting;
 pub use reach::{Calls, Reach, Unreached};
 pub use steadiness::{FlapBounds, Steadiness};
 

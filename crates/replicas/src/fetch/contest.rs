@@ -3,7 +3,7 @@
 //! ```text
 //! ordered   one ──✗─► the next ──✗─► …
 //! race      all ──► the first good frame wins, the others are dropped
-//! hedged    one ── takes longer than answers do ──► one more; the first good frame wins
+//! hedged    one ── takes longer than answers do ──► one more ── twice as long ──► one more …; the first good frame wins
 //! ```
 //!
 //! The winner streams on alone, and those that lost are there when it fails. A copy asked holds one frame at most.
@@ -13,7 +13,6 @@ use std::time::Duration;
 use cairn_core::copies::Place;
 use cairn_core::ids::NodeId;
 use cairn_core::range::ByteRange;
-use cairn_core::strategy::ReadStrategy;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -21,6 +20,10 @@ use futures_util::stream::FuturesUnordered;
 use super::{FetchError, Open, Reading, frame_or_end};
 use crate::pace::ReadEvent;
 use crate::replica::{CopyError, CopyRead, Frame};
+
+/// Who says nothing for so long is silent, and not merely late: another copy is asked whatever the allowance says, since while readers wait
+/// nothing is earned.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// A copy that was asked and has not answered.
 struct Asked {
@@ -56,7 +59,7 @@ impl Contest {
 impl Reading {
     /// How long a copy is waited for before another is asked as well; nothing when none will be.
     pub(super) fn patience(&self) -> Option<Duration> {
-        let hedged = self.fetch.strategy == ReadStrategy::Hedged && !self.untried.is_empty();
+        let hedged = self.fetch.strategy.hedges() && !self.untried.is_empty();
         hedged.then(|| self.fetch.pace.delay()).filter(|delay| *delay < self.fetch.stall)
     }
 
@@ -67,18 +70,17 @@ impl Reading {
         late: Option<Open>,
     ) -> Result<(Open, Frame), FetchError> {
         let mut contest = Contest::default();
-        let mut at_once = match self.fetch.strategy {
-            ReadStrategy::Race => self.untried.len(),
-            ReadStrategy::Ordered | ReadStrategy::Hedged => 1,
-        };
-        let mut patience = self.patience();
+        let (mut at_once, mut hedge) = (self.at_once(), false);
+        let (mut patience, mut waited) = (self.patience(), Duration::ZERO);
         if let Some(late) = late {
             self.wait_on(&mut contest, late);
             patience = patience.map(|_| Duration::ZERO);
         }
         loop {
-            while contest.asked.len() < at_once && self.ask_next(&mut contest) {}
-            let bound = patience.filter(|_| at_once == 1).unwrap_or(Duration::MAX);
+            while contest.asked.len() < at_once
+                && self.ask_next(&mut contest, std::mem::take(&mut hedge))
+            {}
+            let bound = patience.unwrap_or(Duration::MAX);
             match self.fetch.pace.clock().timeout(bound, contest.answers.next()).await {
                 Ok(None) => return Err(self.error()),
                 Ok(Some((node, answer))) => {
@@ -86,20 +88,41 @@ impl Reading {
                         return Ok(won);
                     }
                 }
-                Err(_) if self.may_hedge(&contest) => at_once = 2,
-                Err(_) => patience = None,
+                Err(_) => {
+                    waited += bound;
+                    hedge = self.may_hedge(&contest, waited);
+                    at_once += usize::from(hedge);
+                    // The one that was asked beside it may be as silent: nodes die together.
+                    let longer = bound.max(self.fetch.pace.delay()).saturating_mul(2);
+                    patience = self.others(&contest).then_some(longer.min(SILENT));
+                }
             }
         }
     }
 
-    /// Whether another copy is asked now, beside the one that takes long.
-    fn may_hedge(&self, contest: &Contest) -> bool {
-        let other = self.untried.iter().any(|(place, _)| !contest.has(place.node));
-        other && self.fetch.pace.may_hedge()
+    /// Copies that are asked at a time, as long as no one takes long.
+    fn at_once(&self) -> usize {
+        self.fetch.strategy.at_once(self.fetch.location.places.len()).max(1)
     }
 
-    /// Asks the best copy that is not being asked; false when there is none.
-    fn ask_next(&mut self, contest: &mut Contest) -> bool {
+    /// Whether another copy is asked now, beside those that were waited for so long.
+    fn may_hedge(&self, contest: &Contest, waited: Duration) -> bool {
+        if waited < SILENT {
+            return self.others(contest) && self.fetch.pace.may_hedge();
+        }
+        if self.others(contest) {
+            self.fetch.pace.count(ReadEvent::Hedged);
+        }
+        self.others(contest)
+    }
+
+    /// Whether there are copies that are not being asked.
+    fn others(&self, contest: &Contest) -> bool {
+        self.untried.iter().any(|(place, _)| !contest.has(place.node))
+    }
+
+    /// Asks the best copy that is not being asked, perhaps because another one takes long; false when there is none.
+    fn ask_next(&mut self, contest: &mut Contest, hedge: bool) -> bool {
         let best = self.untried.iter().position(|(place, _)| !contest.has(place.node));
         let Some((place, tries)) = best.and_then(|best| self.untried.remove(best)) else {
             return false;
@@ -110,7 +133,6 @@ impl Reading {
             return true;
         };
         contest.answers.push(self.ask(&place, pause));
-        let hedge = !again && !contest.asked.is_empty();
         let at = Some(self.fetch.pace.clock().monotonic() + pause);
         contest.asked.push(Asked { place, tries, at, hedge });
         true
@@ -182,8 +204,8 @@ impl Reading {
             }
             Ok((read, frame)) => {
                 let Asked { place, tries, at, hedge } = asked;
-                if hedge && self.fetch.strategy == ReadStrategy::Hedged {
-                    self.overtook(contest);
+                if hedge {
+                    self.overtook(contest, at);
                 }
                 let losers = contest.asked.drain(..).filter(|loser| loser.tries > 0);
                 for Asked { place, tries, .. } in losers.collect::<Vec<_>>().into_iter().rev() {
@@ -198,10 +220,15 @@ impl Reading {
         }
     }
 
-    /// A second copy was faster than those that were asked before it.
-    fn overtook(&self, contest: &Contest) {
+    /// A copy asked `at` this time was faster than those that were asked before it.
+    fn overtook(&self, contest: &Contest, at: Option<Duration>) {
         self.fetch.pace.count(ReadEvent::HedgeWon);
-        for slow in contest.asked.iter().filter(|asked| !asked.hedge) {
+        let delay = self.fetch.pace.delay();
+        let long_before = |asked: &&Asked| match (asked.at, at) {
+            (Some(asked), Some(at)) => asked.saturating_add(delay) <= at,
+            (asked, _) => asked.is_none(),
+        };
+        for slow in contest.asked.iter().filter(long_before) {
             self.fetch.pace.was_slow(slow.place.node);
         }
     }

@@ -8,6 +8,7 @@ use crate::double::{Behaviour, Doubles, Events, chunk, hash, node, pace, place};
 use crate::pace::Pace;
 use crate::pace::{PaceBounds, ReadEvent};
 use crate::replica::CopyError;
+use crate::rule::{Named, ReadRule};
 use bytes::Bytes;
 use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport, Place};
 use cairn_core::digest::BLOCK_BYTES;
@@ -39,13 +40,17 @@ struct Fetched {
     content: Bytes,
     places: Vec<Place>,
     doubles: Arc<Doubles>,
-    strategy: ReadStrategy,
+    strategy: Arc<dyn ReadRule>,
     pace: Pace,
     events: Events,
 }
 
 impl Fetched {
     fn of(content: &Bytes, doubles: &[(u128, Behaviour)], strategy: ReadStrategy) -> Self {
+        Self::by(content, doubles, Arc::new(strategy))
+    }
+
+    fn by(content: &Bytes, doubles: &[(u128, Behaviour)], strategy: Arc<dyn ReadRule>) -> Self {
         let (pace, events) = pace(PaceBounds::default());
         Self {
             content: content.clone(),
@@ -73,7 +78,7 @@ impl Fetched {
                 places: self.places.clone(),
             },
             range,
-            strategy: self.strategy,
+            strategy: self.strategy.clone(),
             replicas: self.doubles.clone(),
             report: Arc::new(move |report| reported.lock().unwrap().push(report)),
             stall: Duration::from_secs(10),
@@ -272,6 +277,38 @@ async fn the_winner_of_a_race_that_breaks_off_is_followed_by_one_that_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_winner_of_a_race_that_turns_out_corrupt_is_followed_by_one_that_lost() {
+    let doubles = [(1, Behaviour::FlipsBlock(3)), (2, Behaviour::Slow(MS(5)))];
+    let (bytes, error, reports) = Fetched::of(&content(), &doubles, Race).whole().await;
+    assert_eq!((bytes, error), (content().to_vec(), None));
+    assert_eq!(reports, [report(1, CopyFinding::Corrupt)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_race_that_nobody_wins_ends_when_the_silent_one_is_given_up() {
+    let missing = Behaviour::FailsRead(CopyError::Missing);
+    let fetched = Fetched::of(&content(), &[(1, Behaviour::Hangs), (2, missing)], Race);
+    let (bytes, error, reports) = fetched.whole().await;
+    assert!(bytes.is_empty());
+    let causes = error.expect("none is good").causes;
+    let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
+    assert_eq!(nodes, [2, 1, 1].map(node), "a node that is away is asked once more");
+    assert_eq!(reports, [report(2, CopyFinding::Missing)], "what is silent is not missing");
+    assert_eq!(fetched.doubles.under_way(), 0);
+}
+
+#[tokio::test]
+async fn a_chunk_of_which_no_copy_is_known_cannot_be_read_and_nobody_is_waited_for() {
+    for strategy in [Ordered, Race, Hedged] {
+        let (bytes, error, reports) = Fetched::of(&content(), &[], strategy).whole().await;
+        assert!(bytes.is_empty() && reports.is_empty(), "{strategy}");
+        let error = error.expect("there is no copy");
+        assert!(error.causes.is_empty(), "{strategy}: {error}");
+        assert!(error.to_string().ends_with("it has no copies"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_stops_reading_drops_all_that_was_asked() {
     let doubles = [(1, Behaviour::Hangs), (2, Behaviour::Hangs)];
     let fetched = Fetched::of(&content(), &doubles, Race);
@@ -304,6 +341,31 @@ async fn a_second_copy_is_asked_after_the_delay_and_the_slow_node_comes_last_for
     }
     assert_eq!(fetched.asked(), [1, 11], "node 2 is asked first now");
     assert_eq!(fetched.events.seen().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_second_copy_is_as_silent_as_the_first_a_third_one_is_asked() {
+    let doubles = [(1, Behaviour::Hangs), (2, Behaviour::Hangs), (3, Behaviour::Healthy)];
+    let fetched = Fetched::of(&content(), &doubles, Hedged);
+    let begun = fetched.pace.clock().monotonic();
+    fetched.is_read().await;
+    assert_eq!(fetched.pace.clock().monotonic() - begun, 3 * fetched.pace.delay());
+    assert_eq!(fetched.asked(), [1, 1, 1]);
+    fetched.is_read().await;
+    assert_eq!(fetched.asked(), [1, 1, 2], "both come last now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_silent_is_passed_by_even_when_the_allowance_is_used_up() {
+    let doubles = [(1, Behaviour::Hangs), (2, Behaviour::Healthy)];
+    let mut fetched = Fetched::of(&content(), &doubles, Hedged);
+    let none = PaceBounds { hedge_percent: 0, most_hedges: 0, ..PaceBounds::default() };
+    (fetched.pace, fetched.events) = pace(none);
+    let begun = fetched.pace.clock().monotonic();
+    fetched.is_read().await;
+    assert_eq!(fetched.pace.clock().monotonic() - begun, 7 * fetched.pace.delay());
+    let [refused, asked, won] = [ReadEvent::HedgeRefused, ReadEvent::Hedged, ReadEvent::HedgeWon];
+    assert_eq!(fetched.events.seen(), [refused, refused, asked, won]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,4 +423,25 @@ async fn nodes_that_are_away_are_asked_again_only_within_the_allowance() {
     assert!((most - 1..=most).contains(&repeated));
     assert_eq!(repeated + count(ReadEvent::RepeatRefused), 200);
     assert_eq!(fetched.doubles.asked(1), 200 + repeated);
+}
+
+#[derive(Debug)]
+struct TwoCopies;
+
+impl ReadRule for TwoCopies {
+    fn at_once(&self, _: usize) -> usize {
+        2
+    }
+}
+
+#[tokio::test]
+async fn a_rule_of_ones_own_asks_as_many_copies_as_it_says() {
+    let doubles = [(1, Behaviour::Hangs), (2, Behaviour::Healthy), (3, Behaviour::Healthy)];
+    let mut rules: Named<dyn ReadRule> = Named::default();
+    rules.add("two_copies", Arc::new(TwoCopies)).expect("a name of its own");
+    let fetched = Fetched::by(&content(), &doubles, rules.get("two_copies").expect("just added"));
+    fetched.is_read().await;
+    let asked = [1, 2, 3].map(|n| fetched.doubles.asked(n));
+    assert_eq!(asked, [1, 1, 0]);
+    assert!(fetched.events.seen().is_empty(), "nobody was asked because another took long");
 }

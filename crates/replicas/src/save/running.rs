@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use cairn_core::copies::{ChunkWant, CopyReceipt, Place};
 use cairn_core::ids::NodeId;
-use cairn_core::strategy::{Enough, SaveStrategy};
 use cairn_runtime::Clock;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -66,43 +65,32 @@ impl<R: Replace + 'static> Running<R> {
         let targets = save.targets.places();
         let (placed, possible) = (save.targets.nodes(), targets.len());
         let books = Books { placed, receipts: Vec::new(), failures: Vec::new(), possible };
-        let quorum = save.strategy.quorum().map_or(0, |quorum| quorum as usize);
+        let (enough, at_once) = (save.strategy.enough(possible), save.strategy.at_once(possible));
         let mut running = Self {
             books,
             waiting: (0..possible).collect(),
             events: FuturesUnordered::new(),
             save: Arc::new(save),
         };
-        if quorum > possible {
-            return Err(running.error(NotSaved::Quorum { quorum, places: possible }));
+        if enough > possible {
+            return Err(running.error(NotSaved::Quorum { quorum: enough, places: possible }));
         }
-        match running.save.strategy {
-            SaveStrategy::Sequential => running.begin_next()?,
-            SaveStrategy::Parallel(_) => {
-                while !running.waiting.is_empty() {
-                    running.begin_next()?;
-                }
-            }
+        for _ in 0..at_once.clamp(1, possible) {
+            running.begin_next()?;
         }
         Ok(running)
     }
 
     /// Copies that must be durable before the save is answered.
     fn enough(&self) -> usize {
-        match self.save.strategy {
-            SaveStrategy::Parallel(Enough::Quorum(quorum)) => quorum as usize,
-            _ => self.books.possible,
-        }
+        let places = self.save.targets.places().len();
+        self.save.strategy.enough(places).clamp(1, self.books.possible.max(1))
     }
 
     /// Copies below which it is not worth going on.
     fn least(&self) -> usize {
         let places = self.save.targets.places().len();
-        match self.save.strategy {
-            SaveStrategy::Parallel(Enough::Quorum(quorum)) => quorum as usize,
-            SaveStrategy::Parallel(Enough::FailFast) => places,
-            _ => self.save.least.clamp(1, places),
-        }
+        self.save.strategy.least(places, self.save.least).clamp(1, places)
     }
 
     /// Runs until there are enough copies, or there can be no more.
@@ -164,7 +152,7 @@ impl<R: Replace + 'static> Running<R> {
         if broken {
             return Err(self.error(NotSaved::Cancelled));
         }
-        if hopeless || self.save.strategy == SaveStrategy::Parallel(Enough::FailFast) {
+        if hopeless || !self.save.strategy.replaces() {
             return Err(self.error(NotSaved::Failed));
         }
         if self.books.failures.len() > self.save.bounds.replacements {
@@ -230,7 +218,11 @@ impl<R: Replace + 'static> Late<R> {
         let clock = running.save.clock.clone();
         while let Some(left) = self.ends.checked_sub(clock.monotonic()) {
             match clock.timeout(left, running.events.next()).await {
-                Ok(Some(Event::Written(_, _, Ok((receipt, _))))) => return Some(receipt),
+                Ok(Some(Event::Written(_, _, Ok((receipt, _))))) => {
+                    // Where the source is broken off there is none to begin.
+                    let _ = running.begin_next();
+                    return Some(receipt);
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }

@@ -12,6 +12,7 @@ use crate::buffer::BufferReader;
 use crate::buffer::ChunkBuffer;
 use crate::double::{Behaviour, Doubles, chunk, node, place};
 use crate::replica::CopyError;
+use crate::rule::SaveRule;
 use crate::targets::Targets;
 use cairn_core::copies::{ChunkWant, CopyReceipt, Place};
 use cairn_core::ids::NodeId;
@@ -68,14 +69,14 @@ fn asked(
     doubles: &Arc<Doubles>,
     places: &[u128],
     spares: &Spares,
-    strategy: SaveStrategy,
+    strategy: impl SaveRule + 'static,
 ) -> Save<Spares> {
     Save {
         chunk: chunk(),
         reserve: 100,
         targets: Targets::new(places.iter().map(|n| place(*n))).expect("places"),
         least: places.len(),
-        strategy,
+        strategy: Arc::new(strategy),
         source: whole(b"hello"),
         replicas: doubles.clone(),
         replace: spares.clone(),
@@ -227,6 +228,38 @@ async fn what_is_broken_off_before_it_begins_asks_nobody() {
 }
 
 #[tokio::test]
+async fn what_is_broken_off_while_it_is_written_begins_no_other_copy_and_is_not_placed_anew() {
+    for (strategy, second) in
+        [(SaveStrategy::Sequential, 0), (ALL, 1), (FAIL_FAST, 1), (quorum(1), 1)]
+    {
+        let doubles = doubles(&[(1, Behaviour::Healthy), (2, Behaviour::Healthy)]);
+        let buffer = ChunkBuffer::new(chunk());
+        let spares = Spares::new(&[3]);
+        let save_it = asked(&doubles, &[1, 2], &spares, strategy);
+        let mut saving = Box::pin(save(Save { source: buffer.reader(), ..save_it }));
+        assert!(saving.as_mut().now_or_never().is_none(), "{strategy}: its end has not come");
+        drop(buffer);
+        let error = saving.await.expect_err("broken off");
+        assert_eq!((error.cause, error.saved.len()), (NotSaved::Cancelled, 0), "{strategy}");
+        assert_eq!((doubles.asked(1), doubles.asked(2)), (1, second), "{strategy}");
+        assert_eq!((doubles.stored(1), doubles.stored(2)), (None, None), "{strategy}");
+        assert!(spares.asked().is_empty(), "{strategy}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_drops_a_save_drops_the_writes_under_way() {
+    for (strategy, writes) in [(SaveStrategy::Sequential, 1), (ALL, 2), (quorum(2), 2)] {
+        let doubles = doubles(&[(1, Behaviour::Hangs), (2, Behaviour::Hangs)]);
+        let mut saving = Box::pin(save(asked(&doubles, &[1, 2], &Spares::new(&[]), strategy)));
+        assert!(saving.as_mut().now_or_never().is_none());
+        assert_eq!(doubles.under_way(), writes, "{strategy}");
+        drop(saving);
+        assert_eq!(doubles.under_way(), 0, "{strategy}");
+    }
+}
+
+#[tokio::test]
 async fn fail_fast_ends_with_the_first_failure_and_drops_the_others() {
     let doubles = doubles(&[(1, Behaviour::Hangs), (2, full()), (3, Behaviour::Hangs)]);
     let spares = Spares::new(&[4]);
@@ -354,4 +387,33 @@ proptest! {
             prop_assert_eq!(doubles.asked(n), usize::from(named.contains(&n)));
         }
     }
+}
+
+#[derive(Debug)]
+struct TwoAtATime;
+
+impl SaveRule for TwoAtATime {
+    fn at_once(&self, _: usize) -> usize {
+        2
+    }
+
+    fn enough(&self, places: usize) -> usize {
+        places - 1
+    }
+}
+
+#[tokio::test]
+async fn a_rule_of_ones_own_writes_as_many_at_a_time_and_waits_for_as_many_as_it_says() {
+    let permits = Arc::new(Semaphore::new(0));
+    let waits = |n| (n, Behaviour::Waits(Arc::clone(&permits)));
+    let doubles = doubles(&[waits(1), waits(2), waits(3), waits(4)]);
+    let saving = save(asked(&doubles, &[1, 2, 3, 4], &Spares::new(&[]), TwoAtATime));
+    let mut saving = Box::pin(saving);
+    for done in 0..3 {
+        assert!(saving.as_mut().now_or_never().is_none(), "after {done}");
+        assert_eq!(doubles.under_way(), 2, "after {done}");
+        permits.add_permits(1);
+    }
+    let saved = saving.await.expect("three of four are durable");
+    assert_eq!(saved.copies.len(), 3);
 }

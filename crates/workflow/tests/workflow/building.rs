@@ -28,6 +28,14 @@ fn a_blank_name_becomes_the_place_of_the_step() {
 }
 
 #[test]
+fn a_blank_name_does_not_take_one_that_was_given() {
+    let mut steps = builder::<()>();
+    noted(&mut steps, "#1");
+    noted(&mut steps, "");
+    assert_eq!(steps.build().err(), Some(BuildError::DuplicateName("#1".to_owned())));
+}
+
+#[test]
 fn more_steps_and_longer_names_than_a_record_holds_are_refused() {
     let mut steps = builder::<()>();
     for _ in 0..=MAX_STEPS {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_runtime::Clock;
-use cairn_workflow::{Caller, Coordinator, Outcome};
+use cairn_workflow::{Caller, CancelledBy, Coordinator, Outcome};
 use futures_util::{StreamExt, poll, stream};
 
 use crate::support::{BOUNDS, Diary, SECOND, builder, caller, texts};
@@ -162,6 +162,30 @@ async fn nothing_is_begun_ahead_of_who_reads_and_dropping_the_stream_drops_its_r
     let mut dropped = caller.context.take();
     dropped.sort_unstable();
     assert_eq!(dropped, ["0 dropped", "1 dropped"]);
+}
+
+#[tokio::test]
+async fn a_caller_who_cancels_ends_the_runs_at_work_and_those_that_were_not_begun() {
+    let mut steps = builder::<u32>();
+    steps
+        .step("hangs")
+        .job(|step| async move {
+            step.context().note(format!("{} begins", step.input()));
+            std::future::pending::<()>().await;
+            Ok(())
+        })
+        .add();
+    let (steps, caller) = (steps.build().expect("built"), caller());
+    let mut reports = Box::pin(steps.run_concurrent(&caller, stream::iter(0..5), 2));
+    assert!(poll!(reports.next()).is_pending());
+    caller.cancel.cancel();
+    let ended: Vec<_> = reports.collect().await;
+    assert_eq!(ended.len(), 5, "each input has its report");
+    for (input, report) in &ended {
+        let (step, by) = ("hangs".to_owned(), CancelledBy::Caller);
+        assert_eq!(report.outcome, Outcome::Cancelled { step, by }, "{input}");
+    }
+    assert_eq!(caller.context.take(), ["0 begins", "1 begins"]);
 }
 
 #[tokio::test(start_paused = true)]

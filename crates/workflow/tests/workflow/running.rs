@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn_workflow::{Check, Fault, MAX_OUTPUT_BYTES, NoOutput, Outcome, Phase, RunError};
+use cairn_runtime::Clock;
+use cairn_workflow::{
+    Check, Coordinator, Fault, MAX_OUTPUT_BYTES, NoOutput, Outcome, Phase, RunError,
+};
 
-use crate::support::{builder, caller, ending, noted, texts};
+use crate::support::{BOUNDS, Diary, builder, caller, ending, noted, texts};
 
 fn failed(step: &str) -> Outcome {
     Outcome::Failed { step: step.to_owned() }
@@ -90,6 +93,8 @@ async fn a_job_that_fails_ends_the_run_which_names_the_step_and_keeps_the_cause(
     let of_step = error.source().expect("the error of the step");
     assert_eq!(of_step.to_string(), r#"job of "copy": the disk is gone"#);
     assert!(of_step.source().is_some_and(|cause| cause.is::<std::io::Error>()));
+    let told = report.ended_by().expect("the step that ended it");
+    assert!(told.cause::<std::io::Error>().is_some() && told.cause::<NoOutput>().is_none());
 }
 
 #[tokio::test]
@@ -174,6 +179,24 @@ async fn a_step_reads_its_own_outputs_and_none_of_a_step_behind_it() {
 }
 
 #[tokio::test]
+async fn a_workflow_in_memory_has_outputs_of_any_type_and_length() {
+    /// Has no stored form.
+    struct Receipt {
+        lines: Vec<&'static str>,
+    }
+    let mut steps = Coordinator::<Diary, (), _>::in_memory("test", Clock::system(), BOUNDS);
+    let sold = steps
+        .step("sell")
+        .pre_check(|_| async { Ok(Check::Go(Receipt { lines: vec!["bread"; MAX_OUTPUT_BYTES] })) })
+        .job(|_| async { Ok(Receipt { lines: vec!["milk"] }) })
+        .add();
+    let report = steps.build().expect("built").run(&caller(), ()).await;
+    assert_eq!(report.outcome, Outcome::Done);
+    let lines = |output| report.output::<Receipt>(output).map(|receipt| receipt.lines.len());
+    assert_eq!((lines(sold.checked), lines(sold.made)), (Ok(MAX_OUTPUT_BYTES), Ok(1)));
+}
+
+#[tokio::test]
 async fn an_input_of_no_content_is_an_input() {
     let mut steps = builder::<String>();
     let said = steps.step("say").job(|step| async move { Ok(step.input().clone()) }).add();
@@ -203,6 +226,25 @@ async fn when_a_run_fails_what_began_is_taken_back_last_first_and_what_was_skipp
     let expected = ["reserve", "write", "confirm", "undo confirm", "undo write", "undo reserve"];
     assert_eq!(caller.context.take(), expected);
     assert_eq!(report.not_undone().count(), 0);
+}
+
+#[tokio::test]
+async fn a_step_whose_pre_check_failed_has_nothing_to_take_back() {
+    let mut steps = builder::<()>();
+    steps
+        .step("blind")
+        .pre_check(|_| async { Err::<Check<()>, _>("it cannot be seen".into()) })
+        .job(|_| async { Ok(()) })
+        .compensate(|step| async move {
+            step.context().note("not to be undone");
+            Ok(())
+        })
+        .add();
+    ending(&mut steps, "fails", || Err("broken".into()));
+    let caller = caller();
+    let report = steps.build().expect("built").run(&caller, ()).await;
+    assert_eq!(report.outcome, failed("fails"));
+    assert_eq!(caller.context.take(), ["fails", "undo fails"]);
 }
 
 #[tokio::test(start_paused = true)]
