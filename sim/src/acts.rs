@@ -65,9 +65,9 @@ pub(crate) async fn the_master_dies_after_its_word(
     Vec::new()
 }
 
-/// Longest time until every chunk has its copies again after a node was lost: until it is Down, `repair_after`, two rounds of
-/// the census, and what is copied takes no time to speak of here.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(10 + 5 + 2 * 5 + 10);
+/// Longest time until every chunk has its copies again after a node was lost, as docs/operations.md says: until it is Down, `repair_after`,
+/// and ten seconds; what is copied takes no time to speak of here.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(10 + 5 + 10);
 /// Longest time until nothing is left on a node that is drained: what is deleted meanwhile is purged, and open uploads end.
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 

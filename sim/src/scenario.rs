@@ -1,9 +1,9 @@
-//! The scenario: the node that holds the chunk being written is cut off.
+//! The scenario: the node that holds the chunk being written is cut off; where there are three copies, two of them are.
 //!
 //! ```text
 //! crowd    ── PUT, GET, DELETE of shared names, some uploads cut ─────────────────────┐
 //! writer   ── PUT of several chunks ─────────────────────────────────────────────┐    ├─► heal ─► sweep ─► invariants
-//! saboteur ── waits for the moment ── cuts the node that is written to ── heals ─┴────┘
+//! saboteur ── waits for the moment ── cuts what is written to ── heals ──────────┴────┘
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,10 +100,15 @@ impl Scenario {
 
     fn simulate(self, log: &EventLog, history: &History) -> (Vec<String>, Duration) {
         let chance = Entropy::seeded(self.seed);
+        let (nodes, copies) = match chance.below(6) {
+            0..=2 => (3, 2),
+            3 => (4, 2),
+            _ => (5, 3),
+        };
         let config = ClusterConfig {
             seed: self.seed,
-            nodes: 3 + u32::from(chance.below(3) == 0),
-            copies: 2,
+            nodes,
+            copies,
             chunk_bytes: (64 << 10) << chance.below(3),
             seeded_bug: self.seeded_bug,
         };
@@ -116,7 +121,7 @@ impl Scenario {
         let told = Arc::clone(&found);
         let (control, log, history) = (cluster.control(), log.clone(), history.clone());
         let ran = cluster.run(async move {
-            let play = Play::new(chance, config.chunk_bytes, control, log, history);
+            let play = Play::new(chance, &config, control, log, history);
             let violations = Box::pin(play.run()).await;
             told.lock().unwrap_or_else(PoisonError::into_inner).extend(violations);
         });
@@ -132,6 +137,7 @@ impl Scenario {
 /// One run, on the client's host.
 pub(crate) struct Play {
     chance: Entropy,
+    copies: u32,
     pub(crate) chunk_bytes: u64,
     pub(crate) control: Control,
     pub(crate) log: EventLog,
@@ -142,12 +148,13 @@ pub(crate) struct Play {
 impl Play {
     fn new(
         chance: Entropy,
-        chunk_bytes: u64,
+        config: &ClusterConfig,
         control: Control,
         log: EventLog,
         history: History,
     ) -> Self {
-        Self { chance, chunk_bytes, control, log, history, clock: clock() }
+        let ClusterConfig { copies, chunk_bytes, .. } = *config;
+        Self { chance, copies, chunk_bytes, control, log, history, clock: clock() }
     }
 
     async fn run(&self) -> Vec<String> {
@@ -290,7 +297,7 @@ impl Play {
         }
     }
 
-    /// Cuts off a node while it takes a chunk of `key`, and heals it later.
+    /// Cuts off a node while it takes a chunk of `key`, perhaps with another one that is written to, and heals them later.
     async fn saboteur(&self, operator: &Operator, key: &str, chunks: u64, done: &Mutex<bool>) {
         const LOOK_AGAIN: Duration = Duration::from_millis(5);
         let index = self.chance.below(chunks);
@@ -324,6 +331,15 @@ impl Play {
                 None => self.clock.sleep(LOOK_AGAIN).await,
             }
         };
+        let beside =
+            in_flight.now().into_iter().map(|write| write.host).find(|other| *other != host);
+        let two = self.copies > 2 && self.one_in(2);
+        let hosts = [host].into_iter().chain(beside.filter(|_| two));
+        join_all(hosts.map(|host| self.cut_off(host))).await;
+    }
+
+    /// Cuts off a node for a while.
+    async fn cut_off(&self, host: String) {
         let cut = self.shape();
         if matches!(cut, Cut::PowerLost(_)) {
             self.stop_the_disk(&host).await;

@@ -31,6 +31,7 @@ mod table {
     pub(super) const FINDING: u8 = 14;
     pub(super) const JOB: u8 = 18;
     pub(super) const BUCKET_CONDEMNED: u8 = 19;
+    pub(super) const NODE_UPLOAD: u8 = 26;
 }
 
 /// The store as it lies there.
@@ -221,6 +222,7 @@ async fn an_index_record_that_is_missing_is_written() {
         (table::BUCKET_CONDEMNED, 1),
         (table::PURGE_QUEUE, 1),
         (table::NODE_PAGE, 8),
+        (table::NODE_UPLOAD, 2),
     ] {
         let (cluster, _) = busy().await;
         Raw(&cluster).remove_all(table).await;
@@ -251,6 +253,7 @@ async fn an_index_record_that_names_nothing_is_removed() {
         // A Live blob in the queue: what is mended first of all is what would lose data.
         [&[table::PURGE_QUEUE][..], &kept.blob].concat(),
         [&[table::NODE_PAGE][..], &node, &none, &[0; 4]].concat(),
+        [&[table::NODE_UPLOAD][..], &node, &none].concat(),
         [&[table::ALARM][..], &until, &[1], &none].concat(),
     ] {
         Raw(&cluster).put_empty(key).await;

@@ -102,7 +102,7 @@ struct Open {
     read: CopyRead,
 }
 
-/// Pause before a node that was away is asked again; doubled each time.
+/// Pause before a node that was away or busy is asked again; doubled each time.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
 
 struct Reading {
@@ -129,7 +129,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// A node that is merely away is asked once more, after all others.
+    /// A node that is merely away or busy is asked once more, after all others.
     const TRIES: u8 = 2;
 
     fn new(fetch: Fetch) -> Self {

@@ -195,7 +195,7 @@ impl Reading {
         let asked = contest.over(node)?;
         match answer {
             Err(error) => {
-                let away = matches!(error, CopyError::Unreachable(_));
+                let away = matches!(error, CopyError::Unreachable(_) | CopyError::Refused(_));
                 self.failed(node, error);
                 if away && asked.tries > 1 {
                     self.untried.push_back((asked.place, asked.tries - 1));

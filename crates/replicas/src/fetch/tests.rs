@@ -160,12 +160,14 @@ async fn without_a_good_copy_every_cause_is_told() {
     let (bytes, error, _) = whole(&[
         (1, Behaviour::FailsRead(CopyError::Missing)),
         (2, Behaviour::FailsRead(CopyError::Unreachable("gone".to_owned()))),
+        (3, Behaviour::FailsRead(CopyError::Refused("busy".to_owned()))),
     ])
     .await;
     assert!(bytes.is_empty());
     let causes = error.expect("no copy is good").causes;
     let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
-    assert_eq!(nodes, [node(1), node(2), node(2)], "a node that is away is asked once more");
+    let asked = [1, 2, 3, 2, 3].map(node);
+    assert_eq!(nodes, asked, "nodes that are away or busy are asked once more");
 }
 
 #[tokio::test]

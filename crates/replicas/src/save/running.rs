@@ -33,6 +33,10 @@ pub(super) struct Running<R: Replace> {
     books: Books,
     /// Ranks that were not begun yet.
     waiting: VecDeque<usize>,
+    /// Ranks whose copy failed, and for which another place is to be asked for.
+    homeless: VecDeque<usize>,
+    /// Another place is being asked for.
+    asking: bool,
     events: FuturesUnordered<BoxFuture<'static, Event<R::Error>>>,
 }
 
@@ -69,6 +73,8 @@ impl<R: Replace + 'static> Running<R> {
         let mut running = Self {
             books,
             waiting: (0..possible).collect(),
+            homeless: VecDeque::new(),
+            asking: false,
             events: FuturesUnordered::new(),
             save: Arc::new(save),
         };
@@ -126,16 +132,44 @@ impl<R: Replace + 'static> Running<R> {
                 self.begin_next()
             }
             Event::Written(rank, node, Err(error)) => self.failed(rank, node, error),
-            Event::Replaced(rank, Ok(places)) => match places.first() {
-                Some(place) => {
-                    self.books.placed.push(place.node);
-                    self.events.push(write(&self.save, rank, place));
-                    Ok(())
-                }
-                None => self.given_up(NotSaved::Failed),
-            },
-            Event::Replaced(_, Err(error)) => self.given_up(NotSaved::NoPlace(error)),
+            Event::Replaced(rank, answer) => {
+                self.asking = false;
+                self.replaced(rank, answer)?;
+                self.ask_for_place();
+                Ok(())
+            }
         }
+    }
+
+    /// The copy of this rank goes elsewhere, or there is nowhere else.
+    fn replaced(
+        &mut self,
+        rank: usize,
+        answer: Result<Vec<Place>, R::Error>,
+    ) -> Result<(), Box<SaveError<R::Error>>> {
+        let places = match answer {
+            Ok(places) => places,
+            Err(error) => return self.given_up(NotSaved::NoPlace(error)),
+        };
+        // Each copy is on a node of its own, whatever the answer says.
+        let free = |place: &&Place| !self.books.placed.contains(&place.node);
+        let Some(place) = places.iter().find(free) else {
+            return self.given_up(NotSaved::Failed);
+        };
+        self.books.placed.push(place.node);
+        self.events.push(write(&self.save, rank, place));
+        Ok(())
+    }
+
+    /// Asks for another place for the next copy that has none. One at a time, since each must know where the one before goes: two
+    /// that were asked for at once could be the same.
+    fn ask_for_place(&mut self) {
+        let next = if self.asking { None } else { self.homeless.pop_front() };
+        let Some(rank) = next else { return };
+        self.asking = true;
+        let (save, want) = (Arc::clone(&self.save), self.want());
+        let replace = async move { Event::Replaced(rank, save.replace.replace(want).await) };
+        self.events.push(Box::pin(replace));
     }
 
     /// A copy has failed: another place is asked for, where that can help.
@@ -158,9 +192,8 @@ impl<R: Replace + 'static> Running<R> {
         if self.books.failures.len() > self.save.bounds.replacements {
             return self.given_up(NotSaved::Failed);
         }
-        let (save, want) = (Arc::clone(&self.save), self.want());
-        let replace = async move { Event::Replaced(rank, save.replace.replace(want).await) };
-        self.events.push(Box::pin(replace));
+        self.homeless.push_back(rank);
+        self.ask_for_place();
         Ok(())
     }
 

@@ -30,11 +30,16 @@ const fn quorum(copies: u32) -> SaveStrategy {
 
 /// Gives out nodes in order, and keeps what was asked.
 #[derive(Debug, Clone)]
-struct Spares(Arc<Mutex<(Vec<u128>, Vec<ChunkWant>)>>);
+struct Spares(Arc<Mutex<(Vec<u128>, Vec<ChunkWant>)>>, Duration);
 
 impl Spares {
     fn new(nodes: &[u128]) -> Self {
-        Self(Arc::new(Mutex::new((nodes.to_vec(), Vec::new()))))
+        Self(Arc::new(Mutex::new((nodes.to_vec(), Vec::new()))), Duration::ZERO)
+    }
+
+    /// An answer takes so long.
+    fn taking(self, time: Duration) -> Self {
+        Self(self.0, time)
     }
 
     fn asked(&self) -> Vec<ChunkWant> {
@@ -46,8 +51,9 @@ impl Replace for Spares {
     type Error = &'static str;
 
     async fn replace(&self, want: ChunkWant) -> Result<Vec<Place>, &'static str> {
+        self.0.lock().unwrap().1.push(want);
+        Clock::system().sleep(self.1).await;
         let mut spares = self.0.lock().unwrap();
-        spares.1.push(want);
         if spares.0.is_empty() { Err("none left") } else { Ok(vec![place(spares.0.remove(0))]) }
     }
 }
@@ -125,6 +131,19 @@ async fn a_copy_that_fails_is_placed_anew_and_written_from_the_start() {
     let asked = spares.asked();
     assert_eq!(asked[1].holders, [node(2)]);
     assert_eq!(asked[1].failed, [node(1), node(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_fail_at_once_are_placed_anew_on_different_nodes() {
+    let healthy = [3, 4, 5].map(|n| (n, Behaviour::Healthy));
+    let failing = [1, 2].map(|n| (n, Behaviour::Hangs));
+    let doubles = doubles(&[&failing[..], &healthy[..]].concat());
+    let spares = Spares::new(&[4, 4, 5]).taking(Duration::from_millis(5));
+    let asked = Save { least: 2, ..asked(&doubles, &[1, 2, 3], &spares, ALL) };
+    let saved = save(asked).await.expect("there is room");
+    assert_eq!(nodes(&saved.copies), [4, 3].map(node), "a place that is taken is none");
+    let asked = spares.asked();
+    assert_eq!(asked[1].holders, [3, 4].map(node), "asked for when the first one is known");
 }
 
 #[tokio::test]
