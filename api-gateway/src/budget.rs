@@ -58,35 +58,41 @@ impl Budget {
         Self { units, total, clock, metrics }
     }
 
-    /// Bytes that are free now.
-    pub(crate) fn free(&self) -> u64 {
-        self.units.available_permits() as u64 * UNIT_BYTES
-    }
-
     /// Waits for a share of `bytes`, at most `bound`. More than the whole budget counts as the whole.
     ///
     /// # Errors
     /// [`BudgetExhausted`] when the bound is reached.
     pub(crate) async fn take(&self, bytes: u64, bound: Duration) -> Result<Share, BudgetExhausted> {
-        let units = bytes.min(self.total).div_ceil(UNIT_BYTES).min(self.total / UNIT_BYTES);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let share = Arc::clone(&self.units);
-        let taken = match Arc::clone(&share).try_acquire_many_owned(units) {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                self.metrics.waited();
-                let waited = self.clock.timeout(bound, share.acquire_many_owned(units)).await;
-                // The semaphore is never closed.
-                waited.ok().and_then(Result::ok)
+        if let Some(share) = self.try_take(bytes) {
+            return Ok(share);
+        }
+        self.metrics.waited();
+        let permits = Arc::clone(&self.units).acquire_many_owned(self.units_of(bytes));
+        // The semaphore is never closed.
+        match self.clock.timeout(bound, permits).await.ok().and_then(Result::ok) {
+            Some(permit) => Ok(self.share(permit)),
+            None => {
+                self.metrics.refused();
+                Err(BudgetExhausted { total: self.total, waited: bound })
             }
-        };
-        let Some(permit) = taken else {
-            self.metrics.refused();
-            return Err(BudgetExhausted { total: self.total, waited: bound });
-        };
+        }
+    }
+
+    /// A share of `bytes`, if it is free now. More than the whole budget counts as the whole.
+    pub(crate) fn try_take(&self, bytes: u64) -> Option<Share> {
+        let permit = Arc::clone(&self.units).try_acquire_many_owned(self.units_of(bytes));
+        permit.ok().map(|permit| self.share(permit))
+    }
+
+    fn units_of(&self, bytes: u64) -> u32 {
+        let units = bytes.min(self.total).div_ceil(UNIT_BYTES).min(self.total / UNIT_BYTES);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    fn share(&self, permit: OwnedSemaphorePermit) -> Share {
         let share = Share { permit, metrics: self.metrics.clone() };
         self.metrics.taken(share.bytes());
-        Ok(share)
+        share
     }
 }
 
@@ -99,9 +105,9 @@ mod tests {
         let budget = Budget::new(10 << 10, Clock::system(), BudgetMetrics::default());
         let bound = Duration::from_secs(1);
         let share = budget.take(8 << 10, bound).await.expect("free");
-        assert!(budget.take(4 << 10, bound).await.is_err());
+        assert!(budget.take(4 << 10, bound).await.is_err() && budget.try_take(4 << 10).is_none());
         drop(share);
         assert!(budget.take(1 << 40, bound).await.is_ok(), "more than all is all");
-        assert_eq!(budget.free(), 10 << 10);
+        assert!(budget.try_take(10 << 10).is_some(), "all was given back");
     }
 }

@@ -72,3 +72,30 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cairn_core::copies::CopyFinding;
+    use cairn_core::ids::{BlobId, ChunkId, NodeId};
+    use prometheus_client::registry::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn when_too_many_wait_reports_are_dropped_and_no_reader_waits() {
+        let (reports, mut delivery) = channel(GatewayMetrics::register(&mut Registry::default()));
+        let report = |index| CopyReport {
+            chunk: ChunkId::new(BlobId::from_uuid(Uuid::from_u128(1)), index),
+            node: NodeId::from_uuid(Uuid::from_u128(2)),
+            finding: CopyFinding::Missing,
+        };
+        for index in 0..QUEUE_REPORTS as u32 + 10 {
+            reports.push(report(index));
+        }
+        let waiting: Vec<_> = std::iter::from_fn(|| delivery.0.try_recv().ok()).collect();
+        assert_eq!(waiting, (0..QUEUE_REPORTS as u32).map(report).collect::<Vec<_>>());
+        reports.push(report(7));
+        assert_eq!(delivery.0.try_recv().ok(), Some(report(7)), "there is room again");
+    }
+}

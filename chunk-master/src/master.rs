@@ -81,6 +81,21 @@ impl Master {
         done.map_err(answer::not_transacted)
     }
 
+    /// As [`Self::transact`], without waiting for the journal, and also while that is behind.
+    pub(crate) async fn transact_locally<T, E, F>(
+        &self,
+        durability: Durability,
+        closure: F,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        E: WireError + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let done = self.kv.transact_locally(durability, closure).await;
+        done.map_err(answer::not_transacted)
+    }
+
     /// Runs a view of a call; what goes wrong becomes the answer.
     pub(crate) async fn view<T, E, F>(&self, closure: F) -> Result<T, Status>
     where

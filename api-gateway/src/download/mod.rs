@@ -7,9 +7,11 @@
 //! The first bytes are read before the answer's head is sent, so that a file that cannot be read is a 503 and not a
 //! broken 200. After that a failure breaks the connection: never a clean end of a short body.
 
+mod ahead;
 mod error;
 mod lease;
 mod locate;
+mod moved;
 mod stream;
 mod wait;
 

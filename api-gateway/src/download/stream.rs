@@ -15,10 +15,12 @@ use cairn_proto::WireError;
 use cairn_replicas::{Fetch, Pace, Run, fetch};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
+use super::ahead::{Ahead, FRAMES_AHEAD, Taking};
 use super::lease::Lease;
 use super::locate::{What, locate, stat};
+use super::moved::Moved;
 use super::wait::{MAX_WAITING, Wait, pending, until_over};
 use super::{DownloadError, Located};
 use crate::budget::{Budget, Share};
@@ -29,8 +31,6 @@ use crate::nodes::Nodes;
 use crate::reports::Reports;
 use crate::seams::Seams;
 
-/// Frames of one chunk that may wait for the client; with the one in hand this is what a share of the budget covers.
-const FRAMES_AHEAD: usize = 3;
 /// Largest frame.
 const FRAME_BYTES: u64 = cairn_proto::MAX_FRAME_BYTES as u64;
 
@@ -165,9 +165,6 @@ impl Downloads {
     }
 }
 
-/// A chunk that is being fetched by a task of its own, which ends when this is dropped.
-type Ahead = mpsc::Receiver<Result<Run, DownloadError>>;
-
 struct Reading {
     shared: Arc<Shared>,
     context: CallContext,
@@ -181,6 +178,7 @@ struct Reading {
     /// Next byte to be fetched.
     position: u64,
     ahead: VecDeque<Ahead>,
+    taking: Taking,
     /// Bytes that were not handed out yet.
     left: u64,
     /// How it ended was counted.
@@ -208,6 +206,7 @@ impl Reading {
             lease,
         );
         let open = shared.seams.metrics.download_opened();
+        let taking = Taking::new(shared.seams.clock.clone(), shared.config.client_idle);
         let mut reading = Self {
             shared,
             context,
@@ -218,6 +217,7 @@ impl Reading {
             next_page: next_offset,
             position: range.offset,
             ahead: VecDeque::new(),
+            taking,
             left: range.length,
             counted: false,
             _lease: lease,
@@ -246,14 +246,13 @@ impl Reading {
         loop {
             self.fetch_ahead().await?;
             let Some(current) = self.ahead.front_mut() else { return Ok(None) };
-            match current.recv().await {
-                Some(Ok(run)) => {
+            match current.next().await? {
+                Some(run) => {
                     let bytes = run.bytes.len() as u64;
                     self.shared.seams.metrics.sent(bytes);
                     self.left = self.left.saturating_sub(bytes);
                     return Ok(Some(run));
                 }
-                Some(Err(error)) => return Err(error),
                 None => drop(self.ahead.pop_front()),
             }
         }
@@ -276,14 +275,16 @@ impl Reading {
             let bytes = bytes + self.raced(&location, within.length);
             let bytes = bytes.min(self.shared.config.budget_bytes);
             let config = &self.shared.config;
-            let share = match self.ahead.is_empty() {
-                true => self.shared.budget.take(bytes, config.budget_wait).await?,
+            let share = match self.shared.budget.try_take(bytes) {
+                Some(share) => share,
+                None if self.ahead.is_empty() => {
+                    self.shared.budget.take(bytes, config.budget_wait).await?
+                }
                 // Only what is needed now is waited for; fetching ahead is a luxury.
-                false if self.shared.budget.free() < bytes => {
+                None => {
                     self.located.push_front(location);
                     return Ok(());
                 }
-                false => self.shared.budget.take(bytes, config.budget_wait).await?,
             };
             self.position += within.length;
             let ahead = self.start(location, within, share);
@@ -323,8 +324,15 @@ impl Reading {
     fn start(&self, location: ChunkLocation, range: ByteRange, share: Share) -> Ahead {
         let reports = self.shared.reports.clone();
         self.shared.seams.metrics.fetched(self.strategy);
+        let moved = Moved {
+            master: self.shared.master.clone(),
+            context: self.context.clone(),
+            object: self.object.clone(),
+            offset: location.offset,
+        };
         let runs = fetch(Fetch {
             location,
+            elsewhere: Arc::new(moved),
             range,
             strategy: Arc::new(self.strategy),
             replicas: Arc::new(self.shared.nodes.for_request(&self.context)),
@@ -333,21 +341,9 @@ impl Reading {
             pace: self.shared.pace.clone(),
             hashing: self.shared.seams.hashing.clone(),
         });
-        let (sender, ahead) = mpsc::channel(FRAMES_AHEAD);
-        let (clock, idle) = (self.shared.seams.clock.clone(), self.shared.config.client_idle);
-        self.shared.seams.spawner.spawn(async move {
-            let _share = share;
-            let mut runs = std::pin::pin!(runs);
-            while let Some(run) = runs.next().await {
-                let sent = sender.send(run.map_err(DownloadError::from));
-                match clock.timeout(idle, sent).await {
-                    Ok(Ok(())) => {}
-                    // The reader is gone, or its client takes nothing: the closed channel tells the reader.
-                    Ok(Err(_)) | Err(_) => return,
-                }
-            }
-        });
-        ahead
+        let runs = runs.map(|run| run.map_err(DownloadError::from));
+        let spawner = &self.shared.seams.spawner;
+        Ahead::begin(spawner, &self.taking, share, range.length, runs)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Cuts a body into chunks and keeps a window of them in flight.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,8 +169,9 @@ impl Chunks {
         while !self.saving.is_empty() {
             self.one_saved().await?;
         }
-        let digests = self.hashes.end_of_file().await?;
         self.receipts.extend(self.late.receipts());
+        self.confirm_batches().await?;
+        let digests = self.hashes.end_of_file().await?;
         let Self { blob, received: length, receipts, late, nodes, .. } = self;
         Ok(Cut { blob, length, digests, receipts, late, nodes })
     }
@@ -307,8 +307,14 @@ impl Chunks {
             self.late.begin(&self.shared.seams.spawner, late);
         }
         self.receipts.extend(self.late.receipts());
-        if self.receipts.len() >= CONFIRM_BATCH {
-            self.session.confirm(self.blob, mem::take(&mut self.receipts)).await?;
+        self.confirm_batches().await
+    }
+
+    /// Hands over receipts while there are whole batches of them: late copies may have ended all at once.
+    async fn confirm_batches(&mut self) -> Result<(), UploadError> {
+        while self.receipts.len() >= CONFIRM_BATCH {
+            let batch = self.receipts.drain(..CONFIRM_BATCH).collect();
+            self.session.confirm(self.blob, batch).await?;
         }
         Ok(())
     }

@@ -1,11 +1,16 @@
 //! Owns an upload until it is committed: dropped before that, it gives reservation and copies back.
 
+use std::time::Duration;
+
 use cairn_runtime::{Clock, Spawner};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::session::Session;
+
+/// Pause before a lease that could not be renewed is renewed again.
+const RENEW_AGAIN: Duration = Duration::from_secs(2);
 
 /// Aborts its upload when dropped, unless [`Self::committed`] was called.
 #[derive(Debug)]
@@ -24,14 +29,19 @@ impl UploadGuard {
 
     /// Keeps the lease for as long as the guard lives. What may hang is bounded elsewhere: a silent client by the idle
     /// bound, a silent node by the bound on receipts.
-    pub(super) fn keep_lease(&mut self, lease: std::time::Duration, clock: Clock) {
+    pub(super) fn keep_lease(&mut self, lease: Duration, clock: Clock) {
         let Some(session) = self.session.clone() else { return };
         self.renewing = Some(self.spawner.spawn(async move {
+            let (every, mut pause) = (lease / 3, lease / 3);
             loop {
-                clock.sleep(lease / 3).await;
-                if let Err(error) = session.renew().await {
-                    tracing::warn!(upload = %session.upload, %error, "lease not renewed");
-                }
+                clock.sleep(pause).await;
+                pause = match session.renew().await {
+                    Ok(()) => every,
+                    Err(error) => {
+                        tracing::warn!(upload = %session.upload, %error, "lease not renewed");
+                        if error.retryable { every.min(RENEW_AGAIN) } else { every }
+                    }
+                };
             }
         }));
     }

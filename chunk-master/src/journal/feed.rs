@@ -22,6 +22,8 @@ const KEPT_BYTES: usize = 64 << 20;
 const BATCH_BYTES: usize = 1 << 20;
 /// A node that fails for so long is replaced by another, if there is one.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
+/// A node that was replaced is chosen again before other nodes only after so long.
+const AVOID_FOR: Duration = Duration::from_secs(10 * 60);
 /// Longest wait of an answer for the nodes: shorter than gateways wait for it.
 const WAIT_BOUND: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,12 @@ pub(crate) struct Keeper {
     pub(crate) failing_since: Option<Duration>,
 }
 
+impl Keeper {
+    fn fails_for_long(&self, now: Duration) -> bool {
+        self.failing_since.is_some_and(|since| now.saturating_sub(since) > GIVE_UP_AFTER)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     term: u64,
@@ -46,6 +54,10 @@ struct State {
     records: VecDeque<JournalRecord>,
     bytes: usize,
     keepers: BTreeMap<NodeId, Keeper>,
+    /// Nodes that were replaced since they failed for long, and until when others are chosen before them.
+    avoided: BTreeMap<NodeId, Duration>,
+    /// When a transaction was refused last, by the monotonic clock.
+    refused_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -130,9 +142,14 @@ impl MetaJournal {
         self.lock().keepers.insert(node, keeper);
     }
 
-    /// A node keeps it no more.
+    /// A node keeps it no more. One that has failed for long is not to come back at once in the place of who replaced it.
     pub(crate) fn dismiss(&self, node: NodeId) {
-        self.lock().keepers.remove(&node);
+        let now = self.0.clock.monotonic();
+        let mut state = self.lock();
+        let keeper = state.keepers.remove(&node);
+        if keeper.is_some_and(|keeper| keeper.fails_for_long(now)) {
+            state.avoided.insert(node, now.saturating_add(AVOID_FOR));
+        }
     }
 
     /// A node is asked anew what it has: it may have lost its disk.
@@ -150,6 +167,7 @@ impl MetaJournal {
             // The answer to a backup may be heard after that to later records.
             let acked = keeper.acked.max(Some(acked));
             *keeper = Keeper { address, acked, journal_bytes, backup_bytes, ..Keeper::default() };
+            state.avoided.remove(&node);
         }
         let mut all: Vec<_> = state.keepers.values().filter_map(|keeper| keeper.acked).collect();
         all.sort_unstable_by(|one, other| other.cmp(one));
@@ -177,10 +195,23 @@ impl MetaJournal {
     /// Nodes that have failed for long.
     pub(crate) fn hopeless(&self) -> BTreeSet<NodeId> {
         let now = self.0.clock.monotonic();
-        let for_long = |since: Duration| now.saturating_sub(since) > GIVE_UP_AFTER;
         let state = self.lock();
-        let failing = state.keepers.iter().filter(|(_, k)| k.failing_since.is_some_and(for_long));
+        let failing = state.keepers.iter().filter(|(_, keeper)| keeper.fails_for_long(now));
         failing.map(|(node, _)| *node).collect()
+    }
+
+    /// Nodes that were replaced lately since they had failed for long.
+    pub(crate) fn avoided(&self) -> BTreeSet<NodeId> {
+        let now = self.0.clock.monotonic();
+        let mut state = self.lock();
+        state.avoided.retain(|_, until| *until > now);
+        state.avoided.keys().copied().collect()
+    }
+
+    /// For how long no transaction was refused.
+    pub(crate) fn admits_since(&self) -> Duration {
+        let now = self.0.clock.monotonic();
+        self.lock().refused_at.map_or(Duration::MAX, |at| now.saturating_sub(at))
     }
 
     /// Waits for records behind `acked`, and gives the next of them.
@@ -260,12 +291,16 @@ impl Journal for MetaJournal {
     fn admits(&self) -> Result<(), NotJournaled> {
         // Before the first record is durable, the catalog is written once more than records are: all that it holds.
         let durable = *self.0.durable.borrow();
-        let waiting = {
-            let state = self.lock();
+        let admits = {
+            let mut state = self.lock();
             let waits = |record: &&JournalRecord| record.position().sequence > durable;
-            state.records.iter().rev().take_while(waits).count() as u64
+            let waiting = state.records.iter().rev().take_while(waits).count() as u64;
+            if waiting > MAX_WAITING {
+                state.refused_at = Some(self.0.clock.monotonic());
+            }
+            waiting <= MAX_WAITING
         };
-        match waiting <= MAX_WAITING {
+        match admits {
             true => Ok(()),
             false => Err(NotJournaled(self.problem().unwrap_or_else(|| "nodes are slow".into()))),
         }
@@ -327,6 +362,38 @@ mod tests {
         assert_eq!(journal.durable(), 4);
         journal.dismiss(node(1));
         assert_eq!(journal.durable(), 4, "what was durable stays so");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_replaced_is_avoided_for_a_while_or_until_it_keeps_up() {
+        let journal = opened(2, 1);
+        for n in [1, 2] {
+            journal.failed(node(n), "its disk failed".to_owned(), false);
+        }
+        journal.0.clock.sleep(GIVE_UP_AFTER).await;
+        assert!(journal.hopeless().is_empty());
+        journal.0.clock.sleep(Duration::from_secs(1)).await;
+        assert_eq!(journal.hopeless(), [1, 2].map(node).into());
+        (1..=3).for_each(|n| journal.dismiss(node(n)));
+        assert_eq!(journal.avoided(), [1, 2].map(node).into());
+        // There is no other.
+        journal.appoint(node(1), String::new());
+        assert_eq!(journal.avoided(), [1, 2].map(node).into());
+        journal.acked(node(1), 1, 0, 0);
+        assert_eq!(journal.avoided(), [node(2)].into());
+        journal.0.clock.sleep(AVOID_FOR).await;
+        assert!(journal.avoided().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_since_when_transactions_are_admitted() {
+        let journal = opened(1, MAX_WAITING + 1);
+        assert_eq!(journal.admits_since(), Duration::MAX);
+        assert!(journal.admits().is_err());
+        journal.0.clock.sleep(Duration::from_secs(5)).await;
+        journal.acked(node(1), MAX_WAITING + 1, 0, 0);
+        assert!(journal.admits().is_ok());
+        assert_eq!(journal.admits_since(), Duration::from_secs(5));
     }
 
     #[tokio::test]

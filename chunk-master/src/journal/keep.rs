@@ -67,11 +67,11 @@ pub(crate) async fn run(master: &Arc<Master>, journal: &MetaJournal, spawner: &S
     loop {
         let directory = master.nodes.directory();
         let current: BTreeSet<_> = tasks.keys().copied().collect();
-        let hopeless = journal.hopeless();
+        let (hopeless, avoided) = (journal.hopeless(), journal.avoided());
         let keepers = journal.keepers().into_iter();
         let keeping = keepers.filter(|(_, keeper)| keeper.problem.is_none());
         let keeping = keeping.map(|(node, _)| node).collect();
-        let known = Known { current, keeping, hopeless };
+        let known = Known { current, keeping, hopeless, avoided };
         let chosen = choose(&directory, &known, journal.copies() as usize);
         let stays = |node: &NodeId, address: &str| {
             chosen.contains(node)
@@ -115,10 +115,12 @@ struct Known {
     keeping: BTreeSet<NodeId>,
     /// They fail for long.
     hopeless: BTreeSet<NodeId>,
+    /// They did lately, and were replaced.
+    avoided: BTreeSet<NodeId>,
 }
 
 /// Who keeps the journal, one more than the `copies` where there is one: those who do already, in different zones first, nobody
-/// who is gone, and who fails for long only where there is nobody else. Who is being emptied makes up for those that do not
+/// who is gone, and who failed for long lately only where there is nobody else; who fails still is the last. Who is being emptied makes up for those that do not
 /// keep up yet, and no more.
 fn choose(directory: &Directory, known: &Known, copies: usize) -> Vec<NodeId> {
     let mut there: Vec<_> =
@@ -127,8 +129,10 @@ fn choose(directory: &Directory, known: &Known, copies: usize) -> Vec<NodeId> {
     let mut zones: BTreeSet<&Zone> = BTreeSet::new();
     let leaves = |view: &&NodeView| view.record.membership == Membership::Draining;
     let (leaving, there): (Vec<_>, Vec<_>) = there.into_iter().partition(leaves);
-    let is_hopeless = |view: &&NodeView| known.hopeless.contains(&view.node);
-    let (last, there): (Vec<_>, Vec<_>) = there.into_iter().partition(is_hopeless);
+    let fails = |view: &NodeView| known.hopeless.contains(&view.node);
+    let failed = |view: &&NodeView| fails(view) || known.avoided.contains(&view.node);
+    let (mut last, there): (Vec<_>, Vec<_>) = there.into_iter().partition(failed);
+    last.sort_by_key(|view| fails(view));
     let (first, rest): (Vec<_>, Vec<_>) =
         there.into_iter().partition(|view| zones.insert(&view.record.zone));
     let mut chosen: Vec<_> = first.into_iter().chain(rest).chain(last).take(copies + 1).collect();
@@ -323,6 +327,7 @@ mod tests {
             current: current.iter().map(|&n| id(n)).collect(),
             keeping: BTreeSet::new(),
             hopeless: hopeless.iter().map(|&n| id(n)).collect(),
+            avoided: BTreeSet::new(),
         };
         let none = knows(&[], &[]);
         assert_eq!(choose(&there, &none, 1), [id(1), id(3)], "two zones");
@@ -331,6 +336,10 @@ mod tests {
         let failing = knows(&[2, 3], &[3]);
         assert_eq!(choose(&there, &failing, 1), [id(2), id(1)], "who fails is replaced");
         assert_eq!(choose(&there, &failing, 2).last(), Some(&id(3)), "unless needed");
+        let replaced = Known { avoided: [id(3)].into(), ..knows(&[1, 2], &[]) };
+        assert_eq!(choose(&there, &replaced, 1), [id(1), id(2)], "nor does it come back at once");
+        let two_fail = Known { avoided: [id(1)].into(), ..knows(&[2, 3], &[2, 3]) };
+        assert_eq!(choose(&there, &two_fail, 1), [id(1), id(2)], "but before those that fail now");
     }
 
     #[test]

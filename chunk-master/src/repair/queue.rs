@@ -73,10 +73,11 @@ impl Queue {
         (self.order.len(), self.at_work.len())
     }
 
-    /// Chunks that wait and are short of copies.
+    /// Chunks that are short of copies, and wait or are worked on.
     pub(super) fn short(&self) -> usize {
-        let short = |(urgency, _): &&(Urgency, ChunkId)| matches!(urgency, Urgency::Short(_));
-        self.order.iter().take_while(short).count()
+        let short = |urgency: &Urgency| matches!(urgency, Urgency::Short(_));
+        let waiting = self.order.iter().take_while(|(urgency, _)| short(urgency)).count();
+        waiting + self.at_work.values().filter(|urgency| short(urgency)).count()
     }
 
     /// Forgets those that wait.
@@ -133,7 +134,9 @@ mod tests {
         assert!(offer(&mut queue, 9, Urgency::Short(1)));
         assert_eq!((queue.short(), next(&mut queue)), (1, Some(chunk(9))));
         queue.done(chunk(0));
-        assert_eq!((queue.short(), next(&mut queue)), (0, Some(chunk(2))));
+        assert_eq!((queue.short(), next(&mut queue)), (1, Some(chunk(2))), "it is worked on");
+        queue.done(chunk(9));
+        assert_eq!(queue.short(), 0);
     }
 
     #[test]

@@ -35,6 +35,8 @@ const CHUNKS_PER_STEP: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause behind one that found something.
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two rounds, while others are at work: every change of theirs counts as one of this walk.
+const BESIDE_OTHERS: Duration = Duration::from_secs(5);
 /// Chunks that may wait when the next step is taken: so many that nobody is idle meanwhile.
 const FEW: usize = 256;
 /// How much fuller than the emptiest node the fullest one must be for its copies to be moved, as a part of `u32::MAX`: 10 %.
@@ -72,19 +74,23 @@ struct Walk {
     ended: bool,
     /// Something was mended since the round began.
     changed: bool,
+    /// Something was found to be done since the round began.
+    found: bool,
+    /// The last round found nothing to be done.
+    done: bool,
     rests_until: Duration,
 }
 
 impl Walk {
     fn new(reason: Reason, open: Arc<BTreeSet<NodeId>>) -> Self {
-        let (ended, changed, rests_until) = (false, false, Duration::ZERO);
-        Self { reason, open, after: None, ended, changed, rests_until }
+        let (ended, changed, found, done) = (false, false, false, false);
+        Self { reason, open, after: None, ended, changed, found, done, rests_until: Duration::ZERO }
     }
 
     /// These nodes take chunks now. What could not be placed before may be.
     fn may_place_on(&mut self, open: &Arc<BTreeSet<NodeId>>) {
         if !open.is_subset(&self.open) {
-            (self.changed, self.rests_until) = (true, Duration::ZERO);
+            (self.changed, self.done, self.rests_until) = (true, false, Duration::ZERO);
         }
         self.open = Arc::clone(open);
     }
@@ -92,6 +98,8 @@ impl Walk {
     /// Whether the next step is to be taken.
     fn goes_on(&mut self, now: Duration, busy: Busy) -> bool {
         let too_much = match self.reason {
+            // What could not be mended, and is short, does not wait for the end of a drain.
+            Reason::Away | Reason::DiskGone if self.ended => busy.short > 0,
             _ if self.ended => !busy.idle,
             Reason::Away | Reason::DiskGone => busy.short > FEW,
             Reason::Drained => busy.waiting > FEW,
@@ -100,8 +108,15 @@ impl Walk {
         if too_much {
             return false;
         }
-        if std::mem::take(&mut self.ended) && !std::mem::take(&mut self.changed) {
-            self.rests_until = now.saturating_add(self.reason.rest());
+        if std::mem::take(&mut self.ended) {
+            let changed = std::mem::take(&mut self.changed);
+            self.done = !std::mem::take(&mut self.found) && !changed;
+            let rest = match busy.idle {
+                _ if !changed => self.reason.rest(),
+                true => Duration::ZERO,
+                false => BESIDE_OTHERS,
+            };
+            self.rests_until = now.saturating_add(rest);
         }
         now >= self.rests_until
     }
@@ -110,7 +125,7 @@ impl Walk {
 /// How much repair has to do. What is more urgent than what a walk finds does not wait for it.
 #[derive(Debug, Clone, Copy)]
 struct Busy {
-    /// Chunks that wait and are short of copies.
+    /// Chunks that are short of copies, and wait or are worked on.
     short: usize,
     /// Chunks that wait.
     waiting: usize,
@@ -149,10 +164,11 @@ impl Walks {
         }
     }
 
-    /// Notes how far a walk is; nothing: at the end of a round.
-    fn reached(&self, node: NodeId, page: Option<PageKey>) {
+    /// Notes how far a walk is, and whether it found anything; no page: at the end of a round.
+    fn reached(&self, node: NodeId, page: Option<PageKey>, found: bool) {
         if let Some(walk) = self.lock().walks.get_mut(&node) {
             (walk.after, walk.ended) = (page, page.is_none());
+            walk.found |= found;
         }
     }
 
@@ -211,7 +227,7 @@ impl Under {
         let disks = self.disks.insert(view.node, view.record.disks.clone());
         let lost = disks.is_some_and(|before| !before.is_subset(&view.record.disks));
         let walk = self.walks.get(&view.node).filter(|walk| walk.reason == Reason::DiskGone);
-        lost || walk.is_some_and(|walk| walk.rests_until.is_zero())
+        lost || walk.is_some_and(|walk| !walk.done)
     }
 }
 
@@ -249,7 +265,7 @@ pub(super) async fn step(master: &Master) -> Result<bool, ViewError<RepairError>
         }
         let around = around.clone().relieving(relieved);
         let Some((found, reached)) = walk(master, node, after, around).await? else { continue };
-        master.repairer.walks.reached(node, reached);
+        master.repairer.walks.reached(node, reached, !found.is_empty());
         any |= !found.is_empty();
         for (chunk, urgency) in found {
             let urgency = relieved.map_or(urgency, |_| Urgency::Uneven);
@@ -372,5 +388,32 @@ mod tests {
         assert!(!walk(Reason::Drained).goes_on(now, moving));
         let short = Busy { short: FEW + 1, waiting: FEW + 1, idle: false };
         assert!(!walk(Reason::Away).goes_on(now, short));
+    }
+
+    #[test]
+    fn a_walk_that_found_what_could_not_be_mended_is_not_at_its_end() {
+        let now = Duration::ZERO;
+        let mut gone = Walk { ended: true, found: true, ..walk(Reason::DiskGone) };
+        assert!(!gone.goes_on(now, IDLE) && !gone.done, "it rests");
+        let node = Arc::new([NodeId::from_uuid(Uuid::from_u128(9))].into());
+        gone.may_place_on(&node);
+        assert!(gone.goes_on(now, IDLE), "there is a place");
+        gone.ended = true;
+        assert!(gone.goes_on(now, IDLE) && !gone.done, "once more: something may have changed");
+        gone.ended = true;
+        assert!(!gone.goes_on(now, IDLE) && gone.done);
+    }
+
+    #[test]
+    fn what_is_missing_and_could_not_be_mended_does_not_wait_for_the_end_of_a_drain() {
+        let mut away = Walk { ended: true, changed: true, ..walk(Reason::Away) };
+        let draining = Busy { short: 1, waiting: FEW, idle: false };
+        assert!(!away.goes_on(Duration::ZERO, draining), "it is being mended");
+        let draining = Busy { short: 0, ..draining };
+        assert!(!away.goes_on(Duration::ZERO, draining));
+        assert!(!away.goes_on(BESIDE_OTHERS / 2, draining), "not round after round");
+        assert!(away.goes_on(BESIDE_OTHERS, draining));
+        let mut drained = Walk { ended: true, ..walk(Reason::Drained) };
+        assert!(!drained.goes_on(Duration::ZERO, draining));
     }
 }

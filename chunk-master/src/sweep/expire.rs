@@ -1,6 +1,8 @@
 //! Expire: alarms that ring. An upload whose lease was renewed is looked at again later; one whose lease
 //! ended is aborted; kept answers are removed.
 
+use std::time::Duration;
+
 use cairn_core::ids::UploadId;
 use cairn_kv::{Durability, KeyRange, Read, Txn};
 
@@ -8,6 +10,7 @@ use super::{Effort, PassError, SweepError, SweepReport};
 use crate::catalog::{Alarm, AlarmKey, Deletion, Finished, Subject, Upload, record};
 use crate::config::{Faults, millis};
 use crate::error::CatalogError;
+use crate::journal::MetaJournal;
 use crate::master::Master;
 use crate::upload::abort::give_back;
 
@@ -20,7 +23,7 @@ const STEPS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     now_ms: u64,
-    /// How long this master has been there: nothing ends before it was for as long as such a thing lasts.
+    /// How long this master has been there and taken what it was told: nothing ends before that was for as long as such a thing lasts.
     awake_ms: u64,
     /// How long an upload lives without progress.
     lease_ms: u64,
@@ -42,9 +45,11 @@ pub(super) async fn run(
     effort: Effort,
     report: &mut SweepReport,
 ) -> Result<(), PassError> {
+    let admits = master.journal.get().map_or(Duration::MAX, MetaJournal::admits_since);
     let plan = Plan {
         now_ms: master.time.steady_ms(),
-        awake_ms: master.time.awake_ms(),
+        // While the journal was behind nobody could renew a lease.
+        awake_ms: master.time.awake_ms().min(millis(admits)),
         lease_ms: millis(master.config.lease),
         remember_ms: millis(master.config.remember_for),
         faults: master.config.faults(),

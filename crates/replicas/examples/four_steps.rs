@@ -70,6 +70,7 @@ pub(crate) async fn four_steps() -> Result<Vec<String>, Failure> {
             places: units.targets(None)?.places().to_vec(),
         },
         range: ByteRange::whole(end.length),
+        elsewhere: Arc::new(NowhereElse),
         strategy: Arc::new(ReadStrategy::Ordered),
         replicas: Arc::new(units.clone()),
         report: Arc::new(|report: CopyReport| tracing::info!(?report, "a copy to repair")),

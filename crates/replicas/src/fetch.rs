@@ -18,11 +18,13 @@ use cairn_core::digest::{BLOCK_BYTES, ChunkHasher, block_crc};
 use cairn_core::ids::{ChunkId, NodeId};
 use cairn_core::range::ByteRange;
 use cairn_runtime::{Backoff, Blocking};
+use futures_util::future::{BoxFuture, ready};
 use futures_util::{Stream, StreamExt, stream};
 
 use crate::pace::Pace;
 use crate::replica::{CopyError, CopyRead, Frame, Replicas};
 use crate::rule::ReadRule;
+use crate::save::NowhereElse;
 use crate::targets::Targets;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -44,6 +46,18 @@ fn causes_text(causes: &[(NodeId, CopyError)]) -> String {
     if each.is_empty() { "it has no copies".to_owned() } else { each.join("; ") }
 }
 
+/// Finds where a chunk is, when it is not where it was said to be: copies are moved, and deleted where they were.
+pub trait Elsewhere: Send + Sync {
+    /// Those that have it now, best first; none when that is not known.
+    fn places(&self, chunk: ChunkId) -> BoxFuture<'static, Vec<Place>>;
+}
+
+impl Elsewhere for NowhereElse {
+    fn places(&self, _: ChunkId) -> BoxFuture<'static, Vec<Place>> {
+        Box::pin(ready(Vec::new()))
+    }
+}
+
 /// What is fetched, with what.
 #[derive(Clone)]
 pub struct Fetch {
@@ -51,6 +65,8 @@ pub struct Fetch {
     pub location: ChunkLocation,
     /// The bytes wanted, within the chunk.
     pub range: ByteRange,
+    /// Asked where else the chunk is, when no copy is left.
+    pub elsewhere: Arc<dyn Elsewhere>,
     /// Which copies are asked, and when.
     pub strategy: Arc<dyn ReadRule>,
     /// Finds the nodes.
@@ -120,6 +136,8 @@ struct Reading {
     open: Option<Open>,
     /// Copies to try, best first, and how often each may still fail.
     untried: VecDeque<(Place, u8)>,
+    /// How often it may still be asked where else the chunk is.
+    looks: u8,
     backoff: Backoff,
     /// When the copy was asked whose first bytes are to be proven.
     asked_at: Option<Duration>,
@@ -131,6 +149,8 @@ struct Reading {
 impl Reading {
     /// A node that is merely away or busy is asked once more, after all others.
     const TRIES: u8 = 2;
+    /// A chunk that is moved more often while it is read cannot be read.
+    const LOOKS: u8 = 3;
 
     fn new(fetch: Fetch) -> Self {
         let length = fetch.location.length;
@@ -151,6 +171,7 @@ impl Reading {
             passed_on: false,
             open: None,
             untried: places.into_iter().map(|place| (place, Self::TRIES)).collect(),
+            looks: Self::LOOKS,
             backoff: BACKOFF,
             asked_at: None,
             served_by: Vec::new(),
@@ -244,6 +265,7 @@ impl Reading {
             Err(error) => {
                 // Without its hash the chunk cannot be proven: end the read instead of passing it on.
                 self.untried.clear();
+                self.looks = 0;
                 (Bytes::new(), Some(CopyError::Unreachable(error.to_string())))
             }
         }
@@ -303,6 +325,21 @@ impl Reading {
         self.position = self.blocks.offset;
         self.hasher = Some(ChunkHasher::default());
         Finish::Again
+    }
+
+    /// No copy is left: asks where else the chunk is. Whether there are copies that were not known.
+    async fn look_elsewhere(&mut self) -> bool {
+        let Some(looks) = self.looks.checked_sub(1) else { return false };
+        self.looks = looks;
+        let found = self.fetch.elsewhere.places(self.fetch.location.chunk).await;
+        let known = &mut self.fetch.location.places;
+        for place in found {
+            if known.iter().all(|known| known.node != place.node) {
+                known.push(place.clone());
+                self.untried.push_back((place, Self::TRIES));
+            }
+        }
+        !self.untried.is_empty()
     }
 
     /// Notes what went wrong with a copy, and reports it when repair should know.

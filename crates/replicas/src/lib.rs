@@ -7,7 +7,8 @@
 //!
 //! fetch   copy 1 ─► blocks ✓ ─► … fails ┐
 //!         copy 2 ──────────────► blocks ✓ ─► …       goes on at the right block; what was found
-//!                                                    wrong is reported; a slow one is overtaken
+//!                                                    wrong is reported; a slow one is overtaken;
+//!                                                    without a copy it is asked where else one is
 //! delete  copy 1 ✓  copy 2 ✗  copy 3 ✓               says what went
 //! ```
 //!
@@ -35,7 +36,7 @@ pub use cairn_core::strategy::{
     DeleteStrategy, Enough, ReadStrategy, SaveStrategy, UnknownStrategy,
 };
 pub use delete::{Deletion, delete};
-pub use fetch::{Fetch, FetchError, Run, fetch};
+pub use fetch::{Elsewhere, Fetch, FetchError, Run, fetch};
 pub use memory::MemoryReplica;
 pub use pace::{Pace, PaceBounds, ReadEvent};
 pub use replica::{CopyError, CopyRead, Frame, Replica, Replicas};

@@ -51,7 +51,7 @@ pub trait Replace: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Place>, Self::Error>> + Send;
 }
 
-/// For callers that know no other places: a copy that fails is not placed anew.
+/// For callers that know no other places: a copy that fails is not placed anew, and one that is moved is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no other place")]
 pub struct NowhereElse;

@@ -133,8 +133,12 @@ impl CoreScenario {
     async fn play(self, log: &EventLog) -> Outcome {
         let seed = self.seed;
         log.stand_still(Some(Duration::ZERO));
-        let world =
-            World::new(seed, config(self.seeded_bug), 3 + u32::from(seed.is_multiple_of(3)), log);
+        let (nodes, copies) = match seed % 6 {
+            0 | 3 => (4, 2),
+            1 => (5, 3),
+            _ => (3, 2),
+        };
+        let world = World::new(seed, config(self.seeded_bug, copies), nodes, log);
         let play = Play { world, audits: Cell::new(0) };
         play.begin().await;
         for _ in 0..HAPPENINGS {
@@ -158,9 +162,9 @@ impl CoreScenario {
 }
 
 /// Production's rules with shorter waits, no loops, and no wait for quota.
-fn config(seeded_bug: Option<SeededBug>) -> Config {
+fn config(seeded_bug: Option<SeededBug>, copies: u32) -> Config {
     Config {
-        copies: 2,
+        copies,
         chunk_sizes: ChunkSizes::starting_with(CHUNK).unwrap_or(ChunkSizes::STANDARD),
         lease: Duration::from_secs(20),
         condemn_for: Duration::from_secs(6),

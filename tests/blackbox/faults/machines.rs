@@ -1,5 +1,6 @@
 //! Nodes on machines of their own, which vanish without a word while clients work; others are added, emptied and taken away.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -283,34 +284,59 @@ async fn two_machines_die_without_a_word_under_load_then_one_comes_and_one_goes(
     lose_two_machines(size).await;
 }
 
-/// A machine's cable is pulled and plugged in again, every so often: how many copies were made and given up, of how many that
-/// its node had.
+async fn copies_made(parts: &Parts) -> u64 {
+    counted(parts.edge.admin, "cairn_master_repair_copies_total").await
+}
+
+/// Adds the chunks that are named on a node to those that were.
+async fn note_held(parts: &Parts, node: &[u8], held: &mut BTreeSet<(Vec<u8>, u32)>) {
+    for copies in parts.edge.admin().await.chunks().await {
+        let chunk = copies.chunk.expect("it has an id");
+        if copies.good.iter().chain(&copies.bad).any(|holder| *holder == node) {
+            held.insert((chunk.blob_id.to_vec(), chunk.index));
+        }
+    }
+}
+
+/// A machine's cable is pulled and plugged in again, every so often. What its node had at some time is made anew, once for good, since
+/// that was away for longer than `--repair-after`; once the node is known to be unsteady nothing is copied any more.
 pub(crate) async fn toggle_a_machine(every: Duration, rounds: u32, size: Size) {
     let Some(machines) = Machines::new(5) else { return };
     let parts = plan(machines, 5, 3).master_flag("--repair-after", "3s").start().await;
     let files = Arc::new(store(&parts, size).await);
-    let chunks = parts.edge.admin().await.chunks().await;
     let address = parts.node_address(0).to_string();
     let mut nodes = parts.edge.admin().await.nodes().await;
     nodes.retain(|node| node.address.ends_with(&address));
     let id = nodes.remove(0).node_id;
-    let held = chunks.iter().filter(|chunk| chunk.good.contains(&id)).count();
+    let mut held = BTreeSet::new();
+    note_held(&parts, &id, &mut held).await;
+    let (before, mut until_half) = (held.len(), 0);
     let work = Work::begin(parts.edge, "toggled", size, &files);
     for round in 0..rounds {
         parts.plug(0, round % 2 == 1);
         sleep(every).await;
+        note_held(&parts, &id, &mut held).await;
+        if round * 2 < rounds {
+            until_half = copies_made(&parts).await;
+        }
     }
+    let until_end = copies_made(&parts).await;
     parts.plug(0, true);
     // It is heard again, and stays in doubt for a while.
     are_down(&parts, 0).await;
     work.goes_on().await;
     let _ = work.end().await;
     nothing_is_short(&parts).await;
-    let copies = counted(parts.edge.admin, "cairn_master_repair_copies_total").await;
+    let copies = copies_made(&parts).await;
     let given_up = counted(parts.edge.admin, "cairn_master_repair_given_up_total").await;
+    let held = held.len() as u64;
     eprintln!(
-        "{copies} copies were made and {given_up} given up; the node had {held} copies of chunks before"
+        "{copies} copies were made, {until_half} of them in the first half, and {given_up} given up, of {held} chunks that the node had \
+         at some time, {before} of them before"
     );
+    assert!(copies <= held + given_up, "each is made anew once for good");
+    assert!(given_up * 4 <= held, "few are made in vain");
+    assert_eq!(until_half, until_end, "a node that is unsteady is left alone");
     fsck_is_clean(&parts).await;
     all_can_be_read(&parts, &files).await;
 }

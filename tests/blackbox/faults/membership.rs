@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use sha2::{Digest, Sha256};
+
 use crate::harness::{Content, Edge, Parts, PartsPlan, Process, eventually, hex};
 
 const FILES: u64 = 16;
@@ -98,6 +100,32 @@ async fn a_node_is_drained_and_removed_and_its_disk_deleted_while_files_are_read
     })
     .await;
     fsck_is_clean(&parts).await;
+}
+
+/// The gateway knows a page of places, far ahead of its reader; what is moved is deleted where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_reads_on_where_the_copies_were_moved_to_meanwhile() {
+    /// More than the buffers on the way hold.
+    const LENGTH: u64 = 64 << 20;
+    let plan = PartsPlan::new(2, 1).chunk_size(1 << 20).master_flag("--heartbeat", "200ms");
+    let mut parts = plan.start().await;
+    let content = Content::new(7, LENGTH);
+    parts.edge.http().put("/v1/files/long", content).await.expect(201);
+    let mut reading = parts.edge.http().request("GET", "/v1/files/long").send().await;
+    let (mut hash, mut length) = (Sha256::new(), 0);
+    let first = reading.next().await.expect("it is served").expect("it has just begun");
+    hash.update(&first);
+    length += first.len() as u64;
+    let emptied = parts.node_address(0).to_string();
+    let (code, told, error) = admin(&parts, &["node", "drain", &emptied, "--wait"]).await;
+    assert!(code == Some(0) && told.contains("safe to remove"), "{told} {error}");
+    parts.kill_node(0);
+    while let Some(bytes) = reading.next().await.expect("it is read to its end") {
+        hash.update(&bytes);
+        length += bytes.len() as u64;
+    }
+    let sha256: [u8; 32] = hash.finalize().into();
+    assert_eq!((length, hex(&sha256)), (LENGTH, hex(&content.sha256())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

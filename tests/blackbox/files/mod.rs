@@ -4,6 +4,7 @@ mod chunking;
 mod conditions;
 mod digests;
 mod listing;
+mod memory;
 mod meta;
 mod names;
 mod ranges;

@@ -82,6 +82,7 @@ impl Reading {
             {}
             let bound = patience.unwrap_or(Duration::MAX);
             match self.fetch.pace.clock().timeout(bound, contest.answers.next()).await {
+                Ok(None) if self.look_elsewhere().await => patience = self.patience(),
                 Ok(None) => return Err(self.error()),
                 Ok(Some((node, answer))) => {
                     if let Some(won) = self.judge(&mut contest, node, answer) {

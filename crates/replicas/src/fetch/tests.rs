@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use cairn_core::strategy::ReadStrategy::{self, Hedged, Ordered, Race};
 use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
-use super::{Fetch, FetchError, fetch};
+use super::{Elsewhere, Fetch, FetchError, fetch};
 use crate::double::{Behaviour, Doubles, Events, chunk, hash, node, pace, place};
 use crate::pace::Pace;
 use crate::pace::{PaceBounds, ReadEvent};
@@ -12,8 +12,10 @@ use crate::rule::{Named, ReadRule};
 use bytes::Bytes;
 use cairn_core::copies::{ChunkLocation, CopyFinding, CopyReport, Place};
 use cairn_core::digest::BLOCK_BYTES;
+use cairn_core::ids::ChunkId;
 use cairn_core::range::ByteRange;
 use cairn_runtime::Blocking;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +37,21 @@ async fn fetched_of(content: &Bytes, doubles: &[(u128, Behaviour)], range: ByteR
     reading.read(range).await
 }
 
+/// Knows where the chunk is.
+struct Known(Vec<Place>);
+
+impl Elsewhere for Known {
+    fn places(&self, _: ChunkId) -> BoxFuture<'static, Vec<Place>> {
+        Box::pin(std::future::ready(self.0.clone()))
+    }
+}
+
 /// Nodes that hold the content, and a reader of it.
 struct Fetched {
     content: Bytes,
     places: Vec<Place>,
+    /// Where it is said to be when it is asked for again.
+    elsewhere: Vec<Place>,
     doubles: Arc<Doubles>,
     strategy: Arc<dyn ReadRule>,
     pace: Pace,
@@ -55,11 +68,19 @@ impl Fetched {
         Self {
             content: content.clone(),
             places: doubles.iter().map(|(n, _)| place(*n)).collect(),
+            elsewhere: Vec::new(),
             doubles: Arc::new(Doubles::new(doubles).holding(content)),
             strategy,
             pace,
             events,
         }
+    }
+
+    /// It was at the places of these nodes, and is at those of all by now.
+    fn moved_from(mut self, nodes: &[u128]) -> Self {
+        self.elsewhere = self.places.clone();
+        self.places.retain(|place| nodes.iter().any(|n| place.node == node(*n)));
+        self
     }
 
     async fn whole(&self) -> Outcome {
@@ -78,6 +99,7 @@ impl Fetched {
                 places: self.places.clone(),
             },
             range,
+            elsewhere: Arc::new(Known(self.elsewhere.clone())),
             strategy: self.strategy.clone(),
             replicas: self.doubles.clone(),
             report: Arc::new(move |report| reported.lock().unwrap().push(report)),
@@ -168,6 +190,26 @@ async fn without_a_good_copy_every_cause_is_told() {
     let nodes: Vec<_> = causes.iter().map(|(node, _)| *node).collect();
     let asked = [1, 2, 3, 2, 3].map(node);
     assert_eq!(nodes, asked, "nodes that are away or busy are asked once more");
+}
+
+/// In the middle as well: the hash of the whole chunk is still proven.
+#[tokio::test]
+async fn a_chunk_that_is_not_where_it_was_said_to_be_is_followed_to_where_it_is() {
+    let missing = || Behaviour::FailsRead(CopyError::Missing);
+    for strategy in [Ordered, Race, Hedged] {
+        for first in [missing(), Behaviour::BreaksAfter(2)] {
+            let copies = [(1, first), (2, missing()), (3, Behaviour::Healthy)];
+            let moved = Fetched::of(&content(), &copies, strategy).moved_from(&[1, 2]);
+            let (bytes, error, _) = moved.whole().await;
+            assert_eq!((bytes, error), (content().to_vec(), None), "{strategy}");
+        }
+        let lies = [(1, Behaviour::BreaksAfter(1)), (2, Behaviour::Lies)];
+        let (bytes, error, _) =
+            Fetched::of(&content(), &lies, strategy).moved_from(&[1]).whole().await;
+        assert!(bytes.len() < LENGTH && error.is_some(), "{strategy}: what is wrong is not whole");
+        let nowhere = Fetched::of(&content(), &[(1, missing())], strategy).moved_from(&[1]);
+        assert!(nowhere.whole().await.1.is_some(), "{strategy}: it is said to be where it is not");
+    }
 }
 
 #[tokio::test]
