@@ -39,7 +39,7 @@ pub(super) const RANGE: Field = Field::text(
 );
 pub(super) const IF_RANGE: Field = Field::text(
     "If-Range",
-    "`Range` counts only when the file has this entity tag or this date of change.",
+    "`Range` counts only when the file has this entity tag; a date never matches.",
 );
 
 // What is stored.

@@ -6,12 +6,12 @@ use cairn_core::chunking::Chunking;
 use cairn_core::digest::Sha256;
 use cairn_core::object::{ObjectMeta, WriteCondition};
 use futures_util::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use utoipa::PartialSchema;
 
-use super::conditions::write_condition;
+use super::conditions::{text, write_condition};
 use super::fields;
 use super::file::{FileJson, META_PREFIX, REPR_DIGEST, json, read_repr_digest, validators};
 use super::operation::{Answer, Call, Content, Operation, Sent};
@@ -155,6 +155,10 @@ async fn store(call: Call, place: Place, condition: WriteCondition) -> Result<Re
 }
 
 fn new_file(head: &Parts, place: Place, condition: WriteCondition) -> Result<NewFile, Problem> {
+    // A part that were taken for the whole would replace what it is a part of (RFC 9110, section 14.5).
+    if head.headers.contains_key(CONTENT_RANGE) {
+        return Err(Problem::bad_request("Content-Range: a file is stored whole, not in parts"));
+    }
     Ok(NewFile {
         bucket: place.bucket,
         key: place.key,
@@ -188,9 +192,8 @@ fn chunking(headers: &HeaderMap) -> Result<Chunking, Problem> {
 }
 
 fn announced_digest(headers: &HeaderMap) -> Result<Option<Sha256>, Problem> {
-    let Some(value) = headers.get(REPR_DIGEST) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::bad_request("Repr-Digest: not readable"))?;
-    read_repr_digest(text).map_err(Problem::bad_request)
+    let Some(text) = text(headers, &REPR_DIGEST)? else { return Ok(None) };
+    read_repr_digest(&text).map_err(Problem::bad_request)
 }
 
 /// `Content-Type` and `Cairn-Meta-…`.

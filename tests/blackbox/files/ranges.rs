@@ -132,7 +132,8 @@ async fn if_range_decides_between_part_and_whole() {
         (etag, 206),
         ("\"another\"", 200),
         (&format!("W/{etag}"), 200),
-        (modified, 206),
+        // Two versions may be of one second.
+        (modified, 200),
         (old, 200),
     ] {
         let request = http.request("GET", "/v1/files/parts");

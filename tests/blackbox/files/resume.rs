@@ -25,3 +25,19 @@ async fn a_download_that_broke_off_is_resumed() {
     got.extend_from_slice(&rest.body);
     assert!(got == content.all());
 }
+
+/// As `curl -C 100 -T` does, which would replace the whole by its end.
+#[tokio::test]
+async fn a_part_is_not_taken_for_the_whole_file() {
+    let up = Up::start().await;
+    let http = up.edge.http();
+    let whole = Content::new(3, 1000);
+    http.put("/v1/files/whole", whole).await.expect(201);
+    for method in ["PUT", "POST"] {
+        let part = http.request(method, "/v1/files/whole").content(Content::new(4, 900));
+        let refused = part.header("content-range", "bytes 100-999/1000").answer().await;
+        assert!(refused.problem(400).contains("Content-Range"), "{method}");
+    }
+    let read = http.request("GET", "/v1/files/whole").send().await.digest().await;
+    assert_eq!(read, (whole.length, whole.sha256()));
+}
