@@ -1,5 +1,7 @@
 //! How copies are written and read is the request's choice, else the bucket's; the answer says who served.
 
+use std::time::Duration;
+
 use cairn_proto::v1::files_client::FilesClient;
 use cairn_proto::v1::{
     AskedDurability, GetFileRequest, PutFileHeader, PutFileRequest, WaitForUpload,
@@ -8,6 +10,7 @@ use cairn_proto::v1::{
 use cairn_proto::{Reason, RemoteError};
 use futures_util::stream;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::harness::{Answer, Content, PartsPlan, Up, channel, eventually, hex};
 use crate::operations::scrape;
@@ -261,6 +264,40 @@ async fn a_read_waits_no_longer_than_until_the_upload_is_given_up_or_its_time_is
     read.await.expect("ended").expect(404);
     // Nothing is open: nothing is waited for.
     reading(&up, "60").await.expect("ended").expect(404);
+}
+
+/// How often the master was asked what is open.
+async fn looks(up: &Up) -> u64 {
+    let text = scrape(up.edge.admin).await;
+    let asked =
+        |line: &&str| line.starts_with("cairn_requests_total{") && line.contains("PendingUploads");
+    let number = |line: &str| line.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+    text.lines().filter(asked).map(|line| number(line).expect("a number")).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_a_reader_who_leaves_while_it_waits_nobody_looks_any_more() {
+    /// Much longer than a read that waits pauses between two looks.
+    const PAUSE: Duration = Duration::from_secs(2);
+    let up = Up::start().await;
+    let upload = Slow::begin(&up, 0).await;
+    let read = reading(&up, "60");
+    eventually(30, "it looks again and again", async || match looks(&up).await {
+        looks @ 0..3 => Err(format!("{looks} looks")),
+        _ => Ok(()),
+    })
+    .await;
+    read.abort();
+    eventually(30, "nobody looks", async || {
+        let before = looks(&up).await;
+        sleep(PAUSE).await;
+        match looks(&up).await - before {
+            0 => Ok(()),
+            more => Err(format!("{more} looks in {PAUSE:?}")),
+        }
+    })
+    .await;
+    upload.commit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
